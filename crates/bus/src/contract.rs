@@ -1,0 +1,219 @@
+//! The contract of a bus. Unstable until real brokers have proved it.
+
+use crate::Envelope;
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use std::{fmt, num::NonZeroU32, sync::Arc};
+use switchboard_rpc::StationId;
+use tokio::sync::watch;
+
+/// Where an envelope goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// To one of the workers that take calls; the partition is [`partition`](crate::partition) of tenant and station.
+    Call {
+        /// Whose station.
+        tenant: ByteString,
+        /// Which station.
+        station: StationId,
+    },
+    /// To the one inbox of this name: a gateway's, a worker's or a caller's.
+    Inbox(ByteString),
+    /// To every subscriber of presence.
+    Presence,
+    /// To every subscriber of events.
+    Event {
+        /// Whose station.
+        tenant: ByteString,
+        /// Which station.
+        station: StationId,
+    },
+}
+
+/// What a subscriber wants to be given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Calls of all stations. Every call goes to one subscriber only: they compete.
+    Calls,
+    /// Everything sent to the inbox of this name. A second subscriber of one name is refused.
+    Inbox(ByteString),
+    /// All presence: each subscriber gets each.
+    Presence,
+    /// All events: each subscriber gets each.
+    Events,
+}
+
+/// A wish to be given envelopes.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Which ones.
+    pub topic: Topic,
+    /// How many may be in hand at once: delivered and their [`Done`] not yet dropped.
+    pub in_hand_max: NonZeroU32,
+}
+
+/// Takes envelopes from a bus.
+///
+/// `deliver` is called on the bus's own time — in the in-process bus on the publisher's — and must neither block nor
+/// wait: it does what can be done at once and spawns the rest.
+pub trait Consumer: Send + Sync + 'static {
+    /// Takes one envelope. Dropping `done` tells the bus that it has been dealt with.
+    fn deliver(&self, envelope: Envelope, done: Done);
+}
+
+/// Held by a consumer as long as it works on an envelope. Dropped: acknowledged, and the next may come.
+///
+/// A process that dies with it in hand has acknowledged nothing; the bus may then give the envelope to another.
+pub struct Done(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Done {
+    /// Calls `on_drop` when it is dropped.
+    pub fn new(on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(on_drop)))
+    }
+
+    /// Tells nobody.
+    #[must_use]
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.0.take() {
+            on_drop();
+        }
+    }
+}
+
+impl fmt::Debug for Done {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Done")
+    }
+}
+
+/// Whether the bus can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can.
+    Connected,
+    /// It cannot at the moment; the driver tries again by itself and restores the subscriptions.
+    Away,
+    /// It was closed from our side.
+    Closed,
+}
+
+/// What a bus can promise, so that callers and the conformance suite need not guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `publish` to calls nobody takes fails at once with [`PublishError::NobodyListens`].
+    pub tells_nobody_listens: bool,
+    /// Envelopes from one publisher to one address arrive in the order they were published.
+    pub keeps_order: bool,
+    /// An envelope in the hands of a consumer that died is given to another without our doing.
+    pub redelivers: bool,
+    /// The largest body that may be published, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// Why an envelope could not be handed over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// There is no subscriber at the address now.
+    #[error("nobody listens there")]
+    NobodyListens,
+    /// There are subscribers and each has as much in hand as it may.
+    #[error("every subscriber has its hands full")]
+    Busy,
+    /// The broker cannot be reached.
+    #[error("the bus is away")]
+    Away,
+    /// The body is larger than this bus carries.
+    #[error("a body of {bytes} bytes exceeds the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Anything else that the driver's library reports.
+    #[error("the bus refused the envelope")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PublishError {
+    /// Whether the same envelope may be accepted later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::NobodyListens | Self::Busy | Self::Away)
+    }
+}
+
+/// Why a subscription could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// An inbox has one owner.
+    #[error("the inbox {0} has an owner already")]
+    InboxTaken(ByteString),
+    /// The broker cannot be reached.
+    #[error("the bus is away")]
+    Away,
+    /// Anything else that the driver's library reports.
+    #[error("the bus refused the subscription")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Ends a subscription when dropped. What is in hand stays in hand.
+#[derive(Debug)]
+pub struct Subscribed(#[expect(dead_code, reason = "held for its drop")] Done);
+
+impl Subscribed {
+    /// A subscription that `on_drop` ends.
+    pub fn new(on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Done::new(on_drop))
+    }
+}
+
+/// Carries envelopes between gateways and processing.
+///
+/// # Promises
+/// - **Acknowledgement.** `publish` returning `Ok` means that a consumer or the broker has the envelope. It promises
+///   no durability and no effect: the answer is the acknowledgement, and whoever needs one keeps the envelope until the
+///   answer is there.
+/// - **At least once.** An envelope may arrive more than once, whatever the transport. Its key makes that harmless.
+/// - **Order.** As [`Capabilities::keeps_order`] says, per publisher and address; none across addresses.
+/// - **Back-pressure.** No consumer has more than [`Subscription::in_hand_max`] envelopes in hand. `publish` does not
+///   wait for one to become free: it fails with [`PublishError::Busy`] where the bus knows, else the broker keeps what it can.
+/// - **Isolation.** A consumer that panics loses what it was given and nothing else.
+/// - **Reconnection.** When the broker goes away the driver reconnects with back-off, restores every subscription and
+///   then says [`State::Connected`] again. What was published in between failed with [`PublishError::Away`].
+/// - **Cancellation.** A dropped `publish` future may or may not have published.
+pub trait Bus: Send + Sync + fmt::Debug + 'static {
+    /// Hands one envelope over.
+    ///
+    /// # Errors
+    /// As [`PublishError`] says; `is_retryable` tells whether to try again.
+    fn publish(&self, to: Address, envelope: Envelope) -> BoxFuture<'_, Result<(), PublishError>>;
+
+    /// Begins to give envelopes to `consumer` until the returned value is dropped.
+    ///
+    /// # Errors
+    /// As [`SubscribeError`] says.
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+        consumer: Arc<dyn Consumer>,
+    ) -> BoxFuture<'_, Result<Subscribed, SubscribeError>>;
+
+    /// Whether the bus can be reached, and when that changes.
+    fn state(&self) -> watch::Receiver<State>;
+
+    /// What it can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Publishes what is buffered, ends all subscriptions and disconnects.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,1 @@
+//! A small central system written with the SDK and kept in SQLite.

@@ -1,0 +1,1 @@
+//! Holds the sockets of stations and hands their calls to a bus.

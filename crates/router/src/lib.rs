@@ -1,0 +1,1 @@
+//! Typed handlers: a call in, an answer out.

@@ -1,0 +1,1 @@
+//! For tests only: scripted peers, launchers and fault proxies.

@@ -1,0 +1,1 @@
+//! Takes calls from a bus, keeps them in order per station and feeds a Router.
