@@ -1,3 +1,100 @@
 //! Tasks of the repository: `cargo xtask --help`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+#![expect(clippy::disallowed_methods, reason = "it measures what it runs and reads where cargo is")]
 
-fn main() {}
+mod bench;
+mod check;
+mod fuzz;
+mod report;
+mod test;
+mod tidy;
+mod tools;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Everything that is done to this repository, as CI does it.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  cargo xtask test --install    install what the tests need, then run everything; this is what CI does
+  cargo xtask test              run what can be run with what is here; the rest is named at the end
+  cargo xtask check             before a commit: fmt, clippy, tests, doctests, rustdoc, tidy, codegen --check
+  cargo xtask bench --quick     first figures in under a minute")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Runs all tests; with --install it first installs what they need
+    ///
+    /// Tests that need a tool which is not here are skipped loudly, unless --install was given: then they fail.
+    Test(test::Options),
+    /// Everything that must hold before a commit lands
+    Check,
+    /// Compares the code with the rules that a compiler does not know: dependency edges, lints, module docs, paths
+    Tidy,
+    /// Shows what the tests need and whether it is here; with --install installs it
+    ///
+    /// Debian packages are installed by apt-get (as root), PyPI packages into .tools/venv and npm packages into
+    /// .tools/node, both from pinned lists in xtask/tools.
+    Tools {
+        /// Install what is missing
+        #[arg(long)]
+        install: bool,
+    },
+    /// Measures the server beside a bare WebSocket server, in one run
+    Bench(bench::Options),
+    /// Runs the fuzz targets for a while, where cargo-fuzz is installed
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Check => check::run(),
+        Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Task::Tools { install } => tools_task(install),
+        Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn tools_task(install: bool) -> Result<ExitCode> {
+    let missing = tools::prepare(install)?;
+    for tool in &missing {
+        println!("missing: {tool}");
+    }
+    if missing.is_empty() {
+        println!("all tools are here");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("install them with: cargo xtask tools --install");
+    Ok(ExitCode::FAILURE)
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let mut root = PathBuf::from(manifest);
+    root.pop();
+    root
+}
+
+/// The cargo that runs us.
+fn cargo() -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    // What cargo told us about our own package must not reach the packages that it now builds.
+    command.env_remove("CARGO_MANIFEST_DIR");
+    command
+}

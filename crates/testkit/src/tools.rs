@@ -1,0 +1,53 @@
+//! Software of others that tests run, installed by `cargo xtask tools --install`.
+//!
+//! A test that needs some asks here. Where it is missing the test is skipped, which is said on standard error and, when
+//! `cargo xtask test` runs it, noted in the list that the closing table counts; with `--install` it fails instead.
+
+use anyhow::{Result, bail};
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The Python that has the packages of `xtask/tools/requirements.txt`, or none if `test` has to be skipped.
+///
+/// # Errors
+/// It is missing, and the tests were told that it is there.
+pub fn python(test: &str) -> Result<Option<PathBuf>> {
+    let python = root().join(".tools/venv/bin/python");
+    // The copy of the list is written when everything is installed.
+    let is_here = root().join(".tools/venv/requirements.txt").is_file() && python.is_file();
+    if is_here { Ok(Some(python)) } else { missing(test, "the PyPI packages") }
+}
+
+/// The folder that holds `node_modules` with the packages of `xtask/tools/package.json`, or none if `test` has to be
+/// skipped.
+///
+/// # Errors
+/// It is missing, and the tests were told that it is there.
+pub fn node_packages(test: &str) -> Result<Option<PathBuf>> {
+    let folder = root().join(".tools/node");
+    if folder.join("node_modules/ocpp-rpc/package.json").is_file() {
+        Ok(Some(folder))
+    } else {
+        missing(test, "the npm packages")
+    }
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    folder.ancestors().nth(2).unwrap_or(folder).to_path_buf()
+}
+
+fn missing(test: &str, what: &str) -> Result<Option<PathBuf>> {
+    if env::var_os("SWITCHBOARD_TOOLS_REQUIRED").is_some_and(|value| value == "1") {
+        bail!("{test} needs {what}: cargo xtask tools --install");
+    }
+    eprintln!("{test}: SKIPPED for want of {what}; cargo xtask tools --install");
+    if let Some(file) = env::var_os("SWITCHBOARD_SKIPPED_FILE") {
+        writeln!(OpenOptions::new().append(true).create(true).open(file)?, "{test}: needs {what}")?;
+    }
+    Ok(None)
+}
