@@ -17,7 +17,7 @@ pub enum Kind {
     Answer,
     /// A CALLRESULTERROR for a station (2.1).
     ResultError,
-    /// A call from our side to a station, or its cancellation.
+    /// A call from our side to a station. With an empty body: the cancellation of the command of the same id.
     Command,
     /// What became of a command.
     Outcome,
@@ -118,6 +118,9 @@ pub struct Metadata {
     pub outcome: Option<OutcomeKind>,
     /// `ocpp-lane`, on commands.
     pub lane: Lane,
+    /// `ocpp-outbox`, on commands: it stands in the directory's outbox under its id. Whoever writes it to the station
+    /// records it there as being sent first, and how it ended afterwards.
+    pub outbox: bool,
     /// `ocpp-journal`: the journal id of a call that was answered from the journal and is now worked off.
     pub journal: Option<u64>,
     /// `ocpp-epoch`: the partition epoch of a sending actor.
@@ -151,6 +154,7 @@ impl Metadata {
             registration: None,
             outcome: None,
             lane: Lane::Normal,
+            outbox: false,
             journal: None,
             epoch: None,
             worker: None,

@@ -2,12 +2,15 @@
 
 mod contract;
 mod envelope;
+mod headers;
+pub mod percent;
 
 pub use contract::{
     Address, Bus, Capabilities, Consumer, Done, PublishError, State, SubscribeError, Subscribed,
     Subscription, Topic,
 };
 pub use envelope::{ConnectionKey, Envelope, Kind, Lane, Metadata, OutcomeKind, Registration};
+pub use headers::{ENVELOPE_VERSION, HeaderError};
 
 /// How many partitions a station's id is spread over, unless an installation says otherwise.
 pub const PARTITIONS_DEFAULT: u16 = 256;

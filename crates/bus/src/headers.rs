@@ -1,0 +1,507 @@
+//! [`Metadata`] to and from the headers of a transport: names, forms of values, and a block form of one buffer.
+//!
+//! Drivers hand each header to their library with [`Metadata::encode_headers`] and read what came with
+//! [`Metadata::decode_headers`]. The in-process bus uses [`Metadata::encode_block`]: the same headers as lines of one
+//! text, from which [`Metadata::decode_block`] takes its strings without copying them.
+
+mod time;
+
+use crate::{ConnectionKey, Kind, Lane, Metadata, OutcomeKind, Registration};
+use bytestring::ByteString;
+use std::time::Duration;
+use switchboard_rpc::{StationId, Version};
+
+/// The version of the contract that the header `ocpp-envelope` states.
+pub const ENVELOPE_VERSION: &str = "1";
+
+/// What is wrong with the headers of an envelope. No header's value is in the text, since values may be personal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// A header that this kind of envelope cannot be without.
+    #[error("the header {name} is missing")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Two headers of one name, so that nobody knows which counts.
+    #[error("the header {name} occurs twice")]
+    Repeated {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A value that is not in the form of its header.
+    #[error("the header {name} does not hold {expected}")]
+    Value {
+        /// Its name.
+        name: &'static str,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// A block's line without a name, or with an escape that does not exist.
+    #[error("line {line} of the header block cannot be read")]
+    Line {
+        /// Which, from 1.
+        line: usize,
+    },
+}
+
+impl Metadata {
+    /// Gives every header that is set to `put`, as name (in lower case) and value, always in the same order.
+    ///
+    /// Values are plain text. A transport that reserves characters encodes them with [`percent`](crate::percent).
+    /// Times are written in milliseconds; a remaining time is rounded down to them, and years are kept within 0 to 9999.
+    #[inline]
+    pub fn encode_headers(&self, put: &mut impl FnMut(&'static str, &str)) {
+        let mut digits = itoa::Buffer::new();
+        put(ENVELOPE, ENVELOPE_VERSION);
+        put(KIND, kind_name(self.kind));
+        put(TENANT, &self.tenant);
+        if let Some(station) = &self.station {
+            put(STATION, station.as_str());
+        }
+        if let Some(version) = self.version {
+            put(VERSION, version.as_str());
+        }
+        if let Some(action) = &self.action {
+            put(ACTION, action);
+        }
+        if let Some(connection) = &self.connection {
+            put(GATEWAY, &connection.gateway);
+            put(GENERATION, digits.format(connection.generation));
+        }
+        if let Some(seq) = self.seq {
+            put(SEQ, digits.format(seq));
+        }
+        if let Some(received) = self.received_at_ms {
+            put(RECEIVED_AT, time::Text::new(received).as_str());
+        }
+        if let Some(remaining) = self.remaining {
+            put(REMAINING, digits.format(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if let Some(reply_to) = &self.reply_to {
+            put(REPLY_TO, reply_to);
+        }
+        if self.attempt != 0 {
+            put(ATTEMPT, digits.format(self.attempt));
+        }
+        if let Some(id) = &self.command_id {
+            put(COMMAND_ID, id);
+        }
+        if let Some(context) = &self.context {
+            put(CONTEXT, context);
+        }
+        if let Some(registration) = self.registration {
+            put(REGISTRATION, registration_name(registration));
+        }
+        if let Some(outcome) = self.outcome {
+            put(OUTCOME, outcome.as_str());
+        }
+        if self.lane == Lane::Urgent {
+            put(LANE, "urgent");
+        }
+        if self.outbox {
+            put(OUTBOX, "1");
+        }
+        if let Some(journal) = self.journal {
+            put(JOURNAL, digits.format(journal));
+        }
+        if let Some(epoch) = self.epoch {
+            put(EPOCH, digits.format(epoch));
+        }
+        if let Some(worker) = &self.worker {
+            put(WORKER, worker);
+        }
+        if let Some(parent) = &self.traceparent {
+            put(TRACEPARENT, parent);
+        }
+        if let Some(state) = &self.tracestate {
+            put(TRACESTATE, state);
+        }
+    }
+
+    /// Reads headers in any order. Names are compared without regard to case; headers that are not ours are passed over.
+    ///
+    /// A missing `ocpp-envelope` counts as version 1, so that a worker in another language needs to send no more than
+    /// what it was given back.
+    ///
+    /// # Errors
+    /// When a header is missing, there twice, or not in its form.
+    #[inline]
+    pub fn decode_headers<N, V>(headers: impl IntoIterator<Item = (N, V)>) -> Result<Self, HeaderError>
+    where
+        N: AsRef<str>,
+        V: AsRef<str> + Into<ByteString>,
+    {
+        let mut decoder = Decoder::default();
+        for (name, value) in headers {
+            decoder.take(name.as_ref(), value)?;
+        }
+        decoder.finish()
+    }
+
+    /// Writes the headers as lines `name: value` of one text.
+    ///
+    /// A line feed or backslash in a value is written as `\n` or `\\`, in which case the text is copied once more.
+    #[must_use]
+    pub fn encode_block(&self) -> ByteString {
+        let mut block = String::with_capacity(self.block_bytes_max());
+        let mut lines = 0_usize;
+        self.encode_headers(&mut |name, value| {
+            block.push_str(name);
+            block.push_str(": ");
+            block.push_str(value);
+            block.push('\n');
+            lines += 1;
+        });
+        // Hardly any value holds either character: looking once at the whole is cheaper than at each value.
+        let bytes = block.as_bytes();
+        let plain = bytes.iter().filter(|byte| **byte == b'\n').count() == lines && !bytes.contains(&b'\\');
+        if plain { block.into() } else { self.encode_escaped().into() }
+    }
+
+    /// Reads what [`encode_block`](Self::encode_block) wrote. The strings are slices of `block` and keep it alive.
+    ///
+    /// # Errors
+    /// As [`decode_headers`](Self::decode_headers), and when a line cannot be read. No block makes it panic.
+    pub fn decode_block(block: &ByteString) -> Result<Self, HeaderError> {
+        let escaped = block.as_bytes().contains(&b'\\');
+        let mut decoder = Decoder::default();
+        let mut rest: &str = block;
+        let mut line = 0;
+        while !rest.is_empty() {
+            line += 1;
+            let (text, after) = rest.split_once('\n').ok_or(HeaderError::Line { line })?;
+            rest = after;
+            // No name holds a colon, so that the first one ends it.
+            let (name, value) = text.split_once(": ").ok_or(HeaderError::Line { line })?;
+            if escaped && value.contains('\\') {
+                let value = unescape(value).ok_or(HeaderError::Line { line })?;
+                decoder.take(name, ByteString::from(value))?;
+            } else {
+                decoder.take(name, Slice { block, text: value })?;
+            }
+        }
+        decoder.finish()
+    }
+
+    fn encode_escaped(&self) -> String {
+        let mut block = String::with_capacity(self.block_bytes_max() + 64);
+        self.encode_headers(&mut |name, value| {
+            block.push_str(name);
+            block.push_str(": ");
+            for character in value.chars() {
+                match character {
+                    '\n' => block.push_str("\\n"),
+                    '\\' => block.push_str("\\\\"),
+                    other => block.push(other),
+                }
+            }
+            block.push('\n');
+        });
+        block
+    }
+
+    /// What the block needs at most if nothing is escaped: the strings, and a fixed sum for names, numbers and words.
+    fn block_bytes_max(&self) -> usize {
+        let text = |field: &Option<ByteString>| field.as_ref().map_or(0, |text| text.len() + 20);
+        FIXED_BYTES
+            + self.tenant.len()
+            + self.station.as_ref().map_or(0, |station| station.as_str().len())
+            + self.connection.as_ref().map_or(0, |connection| connection.gateway.len())
+            + text(&self.action)
+            + text(&self.reply_to)
+            + text(&self.command_id)
+            + text(&self.context)
+            + text(&self.worker)
+            + text(&self.traceparent)
+            + text(&self.tracestate)
+    }
+}
+
+impl OutcomeKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::Refused,
+        Self::Offline,
+        Self::Busy,
+        Self::Expired,
+        Self::Cancelled,
+        Self::NotSent,
+        Self::Unknown,
+    ];
+
+    /// The word that the header `ocpp-outcome` holds.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Offline => "offline",
+            Self::Busy => "busy",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::NotSent => "not-sent",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The outcome of this word.
+    #[must_use]
+    pub fn from_wire(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+    }
+}
+
+/// What has been read so far. `seen` has one bit per field, to find what comes twice.
+#[derive(Default)]
+struct Decoder {
+    seen: u32,
+    kind: Option<Kind>,
+    gateway: Option<ByteString>,
+    generation: Option<u64>,
+    rest: Option<Metadata>,
+}
+
+impl Decoder {
+    #[inline]
+    fn take<V: AsRef<str> + Into<ByteString>>(&mut self, name: &str, value: V) -> Result<(), HeaderError> {
+        let Some(field) = Field::of(name) else { return Ok(()) };
+        let bit = 1_u32 << field as u32;
+        if self.seen & bit != 0 {
+            return Err(HeaderError::Repeated { name: field.name() });
+        }
+        self.seen |= bit;
+        let bad = |expected| HeaderError::Value { name: field.name(), expected };
+        let metadata = self.rest.get_or_insert_with(|| Metadata::new(Kind::Call));
+        let text = value.as_ref();
+        match field {
+            Field::Envelope if text == ENVELOPE_VERSION => {}
+            Field::Envelope => return Err(bad("the version 1")),
+            Field::Kind => self.kind = Some(kind_of(text).ok_or_else(|| bad("a kind of envelope"))?),
+            Field::Tenant if text.is_empty() => return Err(bad("a tenant")),
+            Field::Tenant => metadata.tenant = value.into(),
+            Field::Station => {
+                metadata.station =
+                    Some(StationId::new(value, STATION_CHARACTERS_MAX).map_err(|_| bad("an identity"))?);
+            }
+            Field::Version => {
+                metadata.version = Some(Version::from_number(text).ok_or_else(|| bad("1.6, 2.0.1 or 2.1"))?);
+            }
+            Field::Action => metadata.action = Some(value.into()),
+            Field::Gateway => self.gateway = Some(value.into()),
+            Field::Generation => self.generation = Some(number(text).ok_or_else(|| bad(A_NUMBER))?),
+            Field::Seq => metadata.seq = Some(number(text).ok_or_else(|| bad(A_NUMBER))?),
+            Field::ReceivedAt => {
+                metadata.received_at_ms = Some(time::parse(text).ok_or_else(|| bad("a time of RFC 3339"))?);
+            }
+            Field::Remaining => {
+                metadata.remaining = Some(Duration::from_millis(number(text).ok_or_else(|| bad(A_NUMBER))?));
+            }
+            Field::ReplyTo => metadata.reply_to = Some(value.into()),
+            Field::Attempt => {
+                let attempt = number(text).and_then(|attempt| u32::try_from(attempt).ok());
+                metadata.attempt = attempt.ok_or_else(|| bad("a number below 2^32"))?;
+            }
+            Field::CommandId => metadata.command_id = Some(value.into()),
+            Field::Context => metadata.context = Some(value.into()),
+            Field::Registration => {
+                metadata.registration = Some(match text {
+                    "accepted" => Registration::Accepted,
+                    "pending" => Registration::Pending,
+                    "rejected" => Registration::Rejected,
+                    _ => return Err(bad("accepted, pending or rejected")),
+                });
+            }
+            Field::Outcome => {
+                metadata.outcome = Some(OutcomeKind::from_wire(text).ok_or_else(|| bad("an outcome"))?);
+            }
+            Field::Lane => {
+                metadata.lane = match text {
+                    "urgent" => Lane::Urgent,
+                    "normal" => Lane::Normal,
+                    _ => return Err(bad("urgent or normal")),
+                };
+            }
+            Field::Outbox => {
+                metadata.outbox = match text {
+                    "1" => true,
+                    "0" => false,
+                    _ => return Err(bad("0 or 1")),
+                };
+            }
+            Field::Journal => metadata.journal = Some(number(text).ok_or_else(|| bad(A_NUMBER))?),
+            Field::Epoch => metadata.epoch = Some(number(text).ok_or_else(|| bad(A_NUMBER))?),
+            Field::Worker => metadata.worker = Some(value.into()),
+            Field::TraceParent => metadata.traceparent = Some(value.into()),
+            Field::TraceState => metadata.tracestate = Some(value.into()),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn finish(self) -> Result<Metadata, HeaderError> {
+        let kind = self.kind.ok_or(HeaderError::Missing { name: KIND })?;
+        let mut metadata = self.rest.unwrap_or_else(|| Metadata::new(kind));
+        metadata.kind = kind;
+        metadata.connection = match (self.gateway, self.generation) {
+            (Some(gateway), Some(generation)) => Some(ConnectionKey { gateway, generation }),
+            (None, None) => None,
+            (None, Some(_)) => return Err(HeaderError::Missing { name: GATEWAY }),
+            (Some(_), None) => return Err(HeaderError::Missing { name: GENERATION }),
+        };
+        // Presence is a worker's; everything else is about a station.
+        if kind != Kind::Presence && metadata.station.is_none() {
+            return Err(HeaderError::Missing { name: STATION });
+        }
+        Ok(metadata)
+    }
+}
+
+/// Part of a block, made into a string of its own only where it is kept.
+struct Slice<'a> {
+    block: &'a ByteString,
+    text: &'a str,
+}
+
+impl AsRef<str> for Slice<'_> {
+    fn as_ref(&self) -> &str {
+        self.text
+    }
+}
+
+impl From<Slice<'_>> for ByteString {
+    fn from(slice: Slice<'_>) -> Self {
+        slice.block.slice_ref(slice.text)
+    }
+}
+
+/// Digits only: `str::parse` would take `+1` as well.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn unescape(value: &str) -> Option<String> {
+    let mut text = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next()? {
+                'n' => text.push('\n'),
+                '\\' => text.push('\\'),
+                _ => return None,
+            },
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}
+
+const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Call => "call",
+        Kind::Send => "send",
+        Kind::Answer => "answer",
+        Kind::ResultError => "result-error",
+        Kind::Command => "command",
+        Kind::Outcome => "outcome",
+        Kind::Event => "event",
+        Kind::Presence => "presence",
+    }
+}
+
+fn kind_of(word: &str) -> Option<Kind> {
+    Some(match word {
+        "call" => Kind::Call,
+        "send" => Kind::Send,
+        "answer" => Kind::Answer,
+        "result-error" => Kind::ResultError,
+        "command" => Kind::Command,
+        "outcome" => Kind::Outcome,
+        "event" => Kind::Event,
+        "presence" => Kind::Presence,
+        _ => return None,
+    })
+}
+
+const fn registration_name(registration: Registration) -> &'static str {
+    match registration {
+        Registration::Accepted => "accepted",
+        Registration::Pending => "pending",
+        Registration::Rejected => "rejected",
+    }
+}
+
+/// Each header's constant, its field, and the way from a name to the field, from one table.
+macro_rules! fields {
+    ($($constant:ident = $name:literal => $field:ident,)*) => {
+        $(const $constant: &str = $name;)*
+
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        enum Field { $($field,)* }
+
+        impl Field {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$field,)*];
+
+            const fn name(self) -> &'static str {
+                match self { $(Self::$field => $constant,)* }
+            }
+
+            fn of_lower_case(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$field),)* _ => None }
+            }
+        }
+    };
+}
+
+fields! {
+    ENVELOPE = "ocpp-envelope" => Envelope,
+    KIND = "ocpp-kind" => Kind,
+    TENANT = "ocpp-tenant" => Tenant,
+    STATION = "ocpp-station" => Station,
+    VERSION = "ocpp-version" => Version,
+    ACTION = "ocpp-action" => Action,
+    GATEWAY = "ocpp-gateway" => Gateway,
+    GENERATION = "ocpp-generation" => Generation,
+    SEQ = "ocpp-seq" => Seq,
+    RECEIVED_AT = "ocpp-received-at" => ReceivedAt,
+    REMAINING = "ocpp-remaining-ms" => Remaining,
+    REPLY_TO = "ocpp-reply-to" => ReplyTo,
+    ATTEMPT = "ocpp-attempt" => Attempt,
+    COMMAND_ID = "ocpp-command-id" => CommandId,
+    CONTEXT = "ocpp-context" => Context,
+    REGISTRATION = "ocpp-registration" => Registration,
+    OUTCOME = "ocpp-outcome" => Outcome,
+    LANE = "ocpp-lane" => Lane,
+    OUTBOX = "ocpp-outbox" => Outbox,
+    JOURNAL = "ocpp-journal" => Journal,
+    EPOCH = "ocpp-epoch" => Epoch,
+    WORKER = "ocpp-worker" => Worker,
+    TRACEPARENT = "traceparent" => TraceParent,
+    TRACESTATE = "tracestate" => TraceState,
+}
+
+impl Field {
+    #[inline]
+    fn of(name: &str) -> Option<Self> {
+        Self::of_lower_case(name).or_else(|| {
+            if !name.bytes().any(|byte| byte.is_ascii_uppercase()) || name.len() > NAME_BYTES_MAX {
+                return None;
+            }
+            Self::of_lower_case(&name.to_ascii_lowercase())
+        })
+    }
+}
+
+/// No name of ours is longer.
+const NAME_BYTES_MAX: usize = 24;
+/// More than the names, numbers and words of all headers together.
+const FIXED_BYTES: usize = 448;
+/// What `StationId` allows at all; who may connect is decided at the gateway's door.
+const STATION_CHARACTERS_MAX: usize = 255;
+const A_NUMBER: &str = "a number";
+
+#[cfg(test)]
+mod tests;
