@@ -64,12 +64,30 @@ pub trait Consumer: Send + Sync + 'static {
 /// Held by a consumer as long as it works on an envelope. Dropped: acknowledged, and the next may come.
 ///
 /// A process that dies with it in hand has acknowledged nothing; the bus may then give the envelope to another.
-pub struct Done(Option<Box<dyn FnOnce() + Send + Sync>>);
+pub struct Done(Option<Told>);
+
+/// Who is told when a [`Done`] is dropped.
+enum Told {
+    Once(Box<dyn FnOnce() + Send + Sync>),
+    Shared(Arc<dyn Release>),
+}
+
+/// Is told of each [`Done`] that was made with it: a driver's subscription, so that an envelope costs no allocation.
+pub trait Release: Send + Sync + 'static {
+    /// One envelope has been dealt with.
+    fn release(&self);
+}
 
 impl Done {
     /// Calls `on_drop` when it is dropped.
     pub fn new(on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(on_drop)))
+        Self(Some(Told::Once(Box::new(on_drop))))
+    }
+
+    /// Tells `release` when it is dropped.
+    #[must_use]
+    pub fn shared(release: Arc<dyn Release>) -> Self {
+        Self(Some(Told::Shared(release)))
     }
 
     /// Tells nobody.
@@ -81,8 +99,10 @@ impl Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
-        if let Some(on_drop) = self.0.take() {
-            on_drop();
+        match self.0.take() {
+            Some(Told::Once(on_drop)) => on_drop(),
+            Some(Told::Shared(release)) => release.release(),
+            None => {}
         }
     }
 }
@@ -130,6 +150,9 @@ pub enum PublishError {
     /// The broker cannot be reached.
     #[error("the bus is away")]
     Away,
+    /// It was closed from our side.
+    #[error("the bus is closed")]
+    Closed,
     /// The body is larger than this bus carries.
     #[error("a body of {bytes} bytes exceeds the limit of {limit}")]
     TooLarge {
@@ -161,6 +184,9 @@ pub enum SubscribeError {
     /// The broker cannot be reached.
     #[error("the bus is away")]
     Away,
+    /// It was closed from our side.
+    #[error("the bus is closed")]
+    Closed,
     /// Anything else that the driver's library reports.
     #[error("the bus refused the subscription")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -179,18 +205,29 @@ impl Subscribed {
 
 /// Carries envelopes between gateways and processing.
 ///
+/// Unstable until real brokers have proved it. [`conformance`](crate::conformance) (feature `conformance`) holds a test
+/// for each promise, which every implementation passes.
+///
 /// # Promises
 /// - **Acknowledgement.** `publish` returning `Ok` means that a consumer or the broker has the envelope. It promises
 ///   no durability and no effect: the answer is the acknowledgement, and whoever needs one keeps the envelope until the
-///   answer is there.
+///   answer is there. An error means that nobody has it; only after [`PublishError::Refused`] somebody may.
 /// - **At least once.** An envelope may arrive more than once, whatever the transport. Its key makes that harmless.
+/// - **Bytes.** The body arrives as it was, and the metadata equal to what was published, times in milliseconds.
+/// - **Competing.** A call goes to one of the subscribers of [`Topic::Calls`] that have room.
+/// - **Inboxes.** An inbox has one owner at a time; its name is free again when the subscription has ended.
+/// - **Telling all.** Presence and events go to every subscriber that listens and has room. One that has none misses
+///   them, and that nobody listens is no error: whoever must know keeps its own record.
 /// - **Order.** As [`Capabilities::keeps_order`] says, per publisher and address; none across addresses.
 /// - **Back-pressure.** No consumer has more than [`Subscription::in_hand_max`] envelopes in hand. `publish` does not
 ///   wait for one to become free: it fails with [`PublishError::Busy`] where the bus knows, else the broker keeps what it can.
-/// - **Isolation.** A consumer that panics loses what it was given and nothing else.
+/// - **Re-entrance.** A consumer may publish, subscribe and unsubscribe while it is given an envelope.
+/// - **Isolation.** A consumer that panics loses what it was given and nothing else: the publisher gets `Ok`.
 /// - **Reconnection.** When the broker goes away the driver reconnects with back-off, restores every subscription and
 ///   then says [`State::Connected`] again. What was published in between failed with [`PublishError::Away`].
-/// - **Cancellation.** A dropped `publish` future may or may not have published.
+/// - **Unsubscribing.** What is in hand stays in hand. What another thread was handing over at that moment may still come.
+/// - **Cancellation.** A dropped `publish` future may or may not have published; one that was never polled too.
+/// - **Closing.** Afterwards nothing is delivered, and publishing and subscribing fail as closed.
 pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// Hands one envelope over.
     ///

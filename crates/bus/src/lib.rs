@@ -1,16 +1,20 @@
 //! The contract between gateways and processing.
 
+pub mod command;
 mod contract;
 mod envelope;
 mod headers;
+mod memory;
 pub mod percent;
 
+pub use command::{CommandError, Commander, LocateError, Locator, Outcome};
 pub use contract::{
-    Address, Bus, Capabilities, Consumer, Done, PublishError, State, SubscribeError, Subscribed,
+    Address, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError, Subscribed,
     Subscription, Topic,
 };
 pub use envelope::{ConnectionKey, Envelope, Kind, Lane, Metadata, OutcomeKind, Registration};
 pub use headers::{ENVELOPE_VERSION, HeaderError};
+pub use memory::InProcess;
 
 /// How many partitions a station's id is spread over, unless an installation says otherwise.
 pub const PARTITIONS_DEFAULT: u16 = 256;

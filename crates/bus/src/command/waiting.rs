@@ -1,0 +1,118 @@
+//! Who waits for which outcome.
+
+use super::Outcome;
+use crate::{Consumer, Done, Envelope, Kind};
+use bytestring::ByteString;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// The waiters by command id. Several may wait for one id: an idempotency key that was used twice.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    waiters: Mutex<Waiters>,
+    max: usize,
+    unexpected: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    by_id: HashMap<ByteString, Vec<(u64, oneshot::Sender<Outcome>)>>,
+    /// How many there are in all lists; never more than `max`.
+    count: usize,
+    next: u64,
+}
+
+impl Waiting {
+    pub(super) fn new(max: usize) -> Self {
+        Self { waiters: Mutex::default(), max, unexpected: AtomicU64::new(0) }
+    }
+
+    /// None if as many wait already as may.
+    pub(super) fn register(this: &Arc<Self>, id: &ByteString) -> Option<Waiter> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = this.lock();
+        if waiters.count >= this.max {
+            return None;
+        }
+        waiters.count += 1;
+        waiters.next += 1;
+        let token = waiters.next;
+        waiters.by_id.entry(id.clone()).or_default().push((token, sender));
+        drop(waiters);
+        Some(Waiter { waiting: Arc::clone(this), id: id.clone(), token, receiver })
+    }
+
+    /// Tells everybody who waits for this command; whether there was anybody.
+    pub(super) fn end(&self, id: &str, outcome: &Outcome) -> bool {
+        let mut waiters = self.lock();
+        let Some(ended) = waiters.by_id.remove(id) else { return false };
+        waiters.count -= ended.len();
+        drop(waiters);
+        for (_, sender) in ended {
+            // One that has gone in the meantime does not want to know.
+            drop(sender.send(outcome.clone()));
+        }
+        true
+    }
+
+    pub(super) fn unexpected(&self) -> u64 {
+        self.unexpected.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Consumer for Waiting {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        let metadata = &envelope.metadata;
+        let told = match (metadata.kind, &metadata.command_id, metadata.outcome) {
+            (Kind::Outcome, Some(id), Some(kind)) => {
+                self.end(id, &Outcome::of(kind, &envelope.body, metadata.version))
+            }
+            _ => false,
+        };
+        if !told {
+            self.unexpected.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(done);
+    }
+}
+
+/// One who waits, until it is dropped.
+pub(super) struct Waiter {
+    waiting: Arc<Waiting>,
+    id: ByteString,
+    token: u64,
+    receiver: oneshot::Receiver<Outcome>,
+}
+
+impl Waiter {
+    /// The outcome, if it comes within that time.
+    pub(super) async fn outcome_within(&mut self, time: Duration) -> Option<Outcome> {
+        tokio::time::timeout(time, &mut self.receiver).await.ok().and_then(Result::ok)
+    }
+
+    /// The outcome, if it is there already.
+    pub(super) fn outcome_now(&mut self) -> Option<Outcome> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut waiters = self.waiting.lock();
+        let Some(list) = waiters.by_id.get_mut(&self.id) else { return };
+        let before = list.len();
+        list.retain(|(token, _)| *token != self.token);
+        let (removed, empty) = (before - list.len(), list.is_empty());
+        if empty {
+            waiters.by_id.remove(&self.id);
+        }
+        waiters.count -= removed;
+    }
+}
