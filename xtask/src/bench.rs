@@ -1,18 +1,291 @@
 //! `cargo xtask bench`: the server beside a bare WebSocket server, in one run.
+//!
+//! Servers run on one core and the stations on another, in interleaved rounds; what is told is the median. Each round
+//! starts a fresh process.
 
-use anyhow::Result;
-use std::process::ExitCode;
+use crate::{cargo, root};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Fewer and shorter rounds: a first impression
+    /// Fewer and shorter rounds: a first impression in under a minute
     #[arg(long)]
     quick: bool,
+    /// Only the part of this name
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Server CPU per call, beside the floor
+    Calls,
+    /// Resident memory per idle connection, beside the floor
+    Memory,
+    /// One message through the router alone
+    Answer,
+}
+
+/// The servers that are compared. The first one is the floor.
+const SERVERS: &[Server] = &[
+    Server { name: "floor", program: "floor", arguments: &["--fixed"] },
+    Server { name: "switchboard, in one process", program: "inprocess", arguments: &[] },
+];
+
+struct Server {
+    name: &'static str,
+    program: &'static str,
+    /// What the load generator must know of it.
+    arguments: &'static [&'static str],
+}
+
+const STATIONS: [usize; 2] = [100, 1000];
+const IDLE_CONNECTIONS: usize = 10_000;
+const CALLS_OF_EACH: usize = 100;
+
+const CALLS_GOAL: f64 = 1.8;
+const MEMORY_GOAL_BYTES: f64 = 6_000.0;
+
+/// Stops the server when the measurement is over, however it ended.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing left to stop.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    anyhow::bail!("not measured yet: {options:?}")
+    eprintln!("building with optimisations");
+    let built = cargo()
+        .args(["build", "--release", "--locked", "--quiet", "--package", "switchboard-benches"])
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "the benchmark does not build");
+    let wanted = |part| options.only.is_none_or(|only| only == part);
+    let mut result = json!({ "machine": machine() });
+    if wanted(Part::Calls) {
+        result["calls"] = calls(options.quick)?;
+    }
+    if wanted(Part::Memory) {
+        result["memory"] = memory(options.quick)?;
+    }
+    if wanted(Part::Answer) {
+        result["answer"] = answer()?;
+    }
+    if options.json {
+        println!("{result:#}");
+    } else {
+        print(&result);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn calls(quick: bool) -> Result<Value> {
+    let (rounds, seconds) = if quick { (1, 3) } else { (3, 4) };
+    let mut result = json!({});
+    for stations in STATIONS {
+        let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
+        for round in 1..=rounds {
+            for (server, runs) in SERVERS.iter().zip(&mut runs) {
+                eprintln!("{stations} stations, round {round} of {rounds}: {}", server.name);
+                let what = ["calls", "--stations", &stations.to_string(), "--seconds", &seconds.to_string()];
+                runs.push(measure(server, &what)?);
+            }
+        }
+        for (server, runs) in SERVERS.iter().zip(&runs) {
+            result[stations.to_string()][server.name] = medians(runs);
+        }
+    }
+    Ok(result)
+}
+
+fn memory(quick: bool) -> Result<Value> {
+    let rounds = if quick { 1 } else { 2 };
+    let calls = if quick { 10 } else { CALLS_OF_EACH };
+    let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
+    for round in 1..=rounds {
+        for (server, runs) in SERVERS.iter().zip(&mut runs) {
+            eprintln!("{IDLE_CONNECTIONS} idle connections, round {round} of {rounds}: {}", server.name);
+            let connections = IDLE_CONNECTIONS.to_string();
+            runs.push(measure(
+                server,
+                &["idle", "--connections", &connections, "--calls", &calls.to_string()],
+            )?);
+        }
+    }
+    Ok(SERVERS.iter().zip(&runs).map(|(server, runs)| (server.name.to_owned(), medians(runs))).collect())
+}
+
+fn answer() -> Result<Value> {
+    eprintln!("Router::answer alone");
+    let output = pinned(STATIONS_CORE, "answer", &[]).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the benchmark of the router failed");
+    serde_json::from_slice(&output.stdout).context("the benchmark of the router printed no JSON")
+}
+
+const SERVER_CORE: &str = "0";
+const STATIONS_CORE: &str = "1";
+
+/// Starts a server, lets the load loose on it and gives back what that measured.
+fn measure(server: &Server, what: &[&str]) -> Result<Value> {
+    let running = start(server.program)?;
+    let pid = running.child.id().to_string();
+    let mut arguments = vec!["--server", &running.address, "--pid", &pid];
+    arguments.extend(server.arguments);
+    arguments.extend(what);
+    let output = pinned(STATIONS_CORE, "load", &arguments).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the stations of {} broke off", server.name);
+    serde_json::from_slice(&output.stdout).context("the stations printed no JSON")
+}
+
+fn start(program: &str) -> Result<Running> {
+    let mut child = pinned(SERVER_CORE, program, &[]).stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let mut running = Running { child, address: String::new() };
+    for line in BufReader::new(stdout).lines() {
+        if let Some(address) = line?.strip_prefix("listening ") {
+            address.clone_into(&mut running.address);
+            return Ok(running);
+        }
+    }
+    bail!("{program} ended before it listened")
+}
+
+/// One of the benchmark's programs on one core, with room for ten thousand sockets.
+fn pinned(core: &str, program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let program = root().join("target/release").join(program);
+    command
+        .args(["-c", "ulimit -n 20000 2>/dev/null || ulimit -n $(ulimit -H -n); core=$1; shift; exec taskset -c $core \"$@\""])
+        .args(["sh", core])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The median of each number, over all runs.
+fn medians(runs: &[Value]) -> Value {
+    let Some(Value::Object(first)) = runs.first() else { return Value::Null };
+    first
+        .keys()
+        .map(|key| {
+            let mut numbers: Vec<f64> = runs.iter().filter_map(|run| run[key].as_f64()).collect();
+            numbers.sort_by(f64::total_cmp);
+            let middle = numbers.len() / 2;
+            let median = match numbers.len() % 2 {
+                0 if middle > 0 => f64::midpoint(numbers[middle - 1], numbers[middle]),
+                _ => numbers.get(middle).copied().unwrap_or_default(),
+            };
+            (key.clone(), json!(median))
+        })
+        .collect()
+}
+
+fn machine() -> Value {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    json!({
+        "processor": model.trim_start_matches([' ', '\t', ':']),
+        "cores": cores,
+        "load_before": load.split(' ').next().unwrap_or_default(),
+    })
+}
+
+fn print(result: &Value) {
+    let machine = &result["machine"];
+    println!(
+        "machine: {} cores of {}, load before {}",
+        machine["cores"], machine["processor"], machine["load_before"]
+    );
+    let floor = SERVERS[0].name;
+    if let Some(calls) = result["calls"].as_object() {
+        println!(
+            "\nserver CPU per call, OCPP 1.6, 80 % MeterValues of 942 B, 15 % Heartbeat, 5 % StatusNotification"
+        );
+        for stations in STATIONS {
+            let table = &calls[&stations.to_string()];
+            println!("  {stations} stations");
+            for server in SERVERS {
+                let row = &table[server.name];
+                let ratio = number(&row["server_us_per_call"]) / number(&table[floor]["server_us_per_call"]);
+                println!(
+                    "    {:<30} {:>6.2} µs  {:>5.2} × floor   p50 {:>5.2} ms  p99 {:>5.2} ms  busy {:>3.0} %{}",
+                    server.name,
+                    number(&row["server_us_per_call"]),
+                    ratio,
+                    number(&row["p50_us"]) / 1e3,
+                    number(&row["p99_us"]) / 1e3,
+                    number(&row["server_busy"]) * 100.0,
+                    if server.name == floor { String::new() } else { verdict(ratio, CALLS_GOAL, "×") },
+                );
+            }
+        }
+    }
+    if let Some(memory) = result["memory"].as_object() {
+        println!("\nresident memory per idle connection, {IDLE_CONNECTIONS} of them");
+        for server in SERVERS {
+            let row = &memory[server.name];
+            let after = number(&row["bytes_each_after_calls"]);
+            println!(
+                "    {:<30} fresh {:>6.0} B   after {} calls of each {:>6.0} B   {:>6.0} connected/s{}",
+                server.name,
+                number(&row["bytes_each_fresh"]),
+                number(&row["calls_of_each"]),
+                after,
+                number(&row["connected_per_second"]),
+                if server.name == floor { String::new() } else { verdict(after, MEMORY_GOAL_BYTES, "B") },
+            );
+        }
+    }
+    if let Some(answer) = result["answer"].as_object() {
+        println!("\none message through Router::answer");
+        for (name, row) in answer {
+            let (micros, allocations) = (number(&row["us"]), number(&row["allocations"]));
+            println!(
+                "    {name:<30} {micros:>6.2} µs{}   {allocations:>3.0} allocations{}",
+                verdict(micros, number(&row["us_goal"]), "µs"),
+                verdict(allocations, number(&row["allocations_goal"]), ""),
+            );
+        }
+    }
+}
+
+fn verdict(measured: f64, goal: f64, unit: &str) -> String {
+    if goal == 0.0 {
+        return String::new();
+    }
+    let met = if measured <= goal { "met" } else { "MISSED" };
+    format!("   goal ≤ {goal} {unit}: {met}")
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_of_each_number() {
+        let runs = [json!({"a": 3.0, "b": 1}), json!({"a": 1.0, "b": 9}), json!({"a": 2.0, "b": 5})];
+        assert_eq!(medians(&runs), json!({"a": 2.0, "b": 5.0}));
+        assert_eq!(medians(&runs[..2]), json!({"a": 2.0, "b": 5.0}));
+    }
 }

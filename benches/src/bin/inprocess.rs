@@ -1,0 +1,3 @@
+//! Ours: gateway, in-process bus, worker and router in one process, with trivial typed and validated handlers.
+
+fn main() {}

@@ -1,0 +1,350 @@
+//! The stations of the benchmark: one thread, prepared frames, as little work per call as can be.
+//!
+//! `load calls` keeps one call of each station open all the time and reads the server's CPU time from /proc before and
+//! after. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
+#![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use switchboard_benches::{ID_LENGTH, METER_VALUES, STATUS_NOTIFICATION};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// Plays stations of OCPP 1.6 against a server on this machine.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where the server listens
+    #[arg(long)]
+    server: SocketAddr,
+    /// The server's process, whose CPU time and memory are read
+    #[arg(long)]
+    pid: u32,
+    /// The server answers a fixed string: do not look for the id of the call in it
+    #[arg(long)]
+    fixed: bool,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// One call after another from each station
+    Calls {
+        #[arg(long)]
+        stations: usize,
+        /// Measured after a second of warming up
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Memory of connections that do nothing
+    Idle {
+        #[arg(long)]
+        connections: usize,
+        /// Then this many calls of each, and the memory again
+        #[arg(long)]
+        calls: usize,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let Arguments { server, pid, fixed, what } = Arguments::parse();
+    let result = match what {
+        What::Calls { stations, seconds } => {
+            calls(server, pid, fixed, stations, Duration::from_secs(seconds)).await?
+        }
+        What::Idle { connections, calls } => idle(server, pid, fixed, connections, calls).await?,
+    };
+    println!("{result}");
+    Ok(())
+}
+
+const CONNECTING_AT_ONCE: usize = 64;
+const CALLING_AT_ONCE: usize = 64;
+const WARM_UP: Duration = Duration::from_secs(1);
+
+async fn calls(
+    server: SocketAddr,
+    pid: u32,
+    fixed: bool,
+    stations: usize,
+    measured: Duration,
+) -> Result<serde_json::Value> {
+    let measuring = Rc::new(Cell::new(false));
+    let latencies = Rc::new(RefCell::new(Vec::<u32>::with_capacity(4_000_000)));
+    let stop = Rc::new(Cell::new(false));
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let mut tasks = JoinSet::new();
+            for mut station in connect(server, stations, fixed).await? {
+                let (measuring, latencies, stop) =
+                    (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
+                tasks.spawn_local(async move {
+                    while !stop.get() {
+                        let begun = Instant::now();
+                        station.call().await?;
+                        if measuring.get() {
+                            let micros = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+                            latencies.borrow_mut().push(micros);
+                        }
+                    }
+                    anyhow::Ok(())
+                });
+            }
+            tokio::time::sleep(WARM_UP).await;
+            let (cpu, begun) = (cpu_time(pid)?, Instant::now());
+            measuring.set(true);
+            tokio::time::sleep(measured).await;
+            measuring.set(false);
+            let (cpu, took) = (cpu_time(pid)?.saturating_sub(cpu), begun.elapsed());
+            stop.set(true);
+            while let Some(ended) = tasks.join_next().await {
+                ended.context("a station broke off")??;
+            }
+            let mut latencies = latencies.borrow_mut();
+            ensure!(!latencies.is_empty(), "not one call was answered");
+            latencies.sort_unstable();
+            let count = latencies.len();
+            let at = |share: f64| latencies[((count - 1) as f64 * share) as usize];
+            Ok(json!({
+                "calls": count,
+                "calls_per_second": count as f64 / took.as_secs_f64(),
+                "server_us_per_call": cpu.as_secs_f64() * 1e6 / count as f64,
+                "server_busy": cpu.as_secs_f64() / took.as_secs_f64(),
+                "p50_us": at(0.5),
+                "p99_us": at(0.99),
+            }))
+        })
+        .await
+}
+
+async fn idle(
+    server: SocketAddr,
+    pid: u32,
+    fixed: bool,
+    connections: usize,
+    calls: usize,
+) -> Result<serde_json::Value> {
+    // The first connections make the server allocate what it needs once.
+    drop(connect(server, CONNECTING_AT_ONCE, fixed).await?);
+    settle(pid).await?;
+    let before = resident_bytes(pid)?;
+    let begun = Instant::now();
+    let mut stations = connect(server, connections, fixed).await?;
+    let connected_per_second = connections as f64 / begun.elapsed().as_secs_f64();
+    settle(pid).await?;
+    let fresh = resident_bytes(pid)?;
+    for chunk in stations.chunks_mut(CALLING_AT_ONCE) {
+        futures_util::future::try_join_all(chunk.iter_mut().map(async |station| {
+            for _ in 0..calls {
+                station.call().await?;
+            }
+            anyhow::Ok(())
+        }))
+        .await?;
+    }
+    settle(pid).await?;
+    let after = resident_bytes(pid)?;
+    let each = |bytes: u64| bytes.saturating_sub(before) as f64 / connections as f64;
+    Ok(json!({
+        "connections": connections,
+        "calls_of_each": calls,
+        "bytes_before": before,
+        "bytes_each_fresh": each(fresh),
+        "bytes_each_after_calls": each(after),
+        "connected_per_second": connected_per_second,
+    }))
+}
+
+/// Waits until the server has stopped using the processor.
+async fn settle(pid: u32) -> Result<()> {
+    let mut last = cpu_time(pid)?;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = cpu_time(pid)?;
+        if now.saturating_sub(last) < Duration::from_millis(3) {
+            return Ok(());
+        }
+        last = now;
+    }
+    bail!("the server does not come to rest")
+}
+
+async fn connect(server: SocketAddr, count: usize, fixed: bool) -> Result<Vec<Station>> {
+    let mut stations = Vec::with_capacity(count);
+    for first in (0..count).step_by(CONNECTING_AT_ONCE) {
+        let some = first..count.min(first + CONNECTING_AT_ONCE);
+        stations.extend(
+            futures_util::future::try_join_all(some.map(|number| Station::connect(server, number, fixed)))
+                .await?,
+        );
+    }
+    Ok(stations)
+}
+
+struct Station {
+    stream: TcpStream,
+    /// The three kinds of frames with room for an id, unmasked.
+    templates: [Vec<u8>; 3],
+    number: usize,
+    calls: usize,
+    fixed: bool,
+    out: Vec<u8>,
+    input: Vec<u8>,
+}
+
+/// Sixteen MeterValues, three Heartbeats and one StatusNotification, spread out.
+const MIX: [usize; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0];
+
+/// Begins a CALL: `[2,"` and then the id.
+const ID_AT: usize = 4;
+
+impl Station {
+    async fn connect(server: SocketAddr, number: usize, fixed: bool) -> Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // Several source addresses, so that ports of closed connections are not in the way.
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, (number % 250) as u8 + 1), 0));
+        socket.bind(&source.into())?;
+        let stream = tokio::net::TcpSocket::from_std_stream(socket.into());
+        let mut stream = stream.connect(server).await.context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        let request = format!(
+            "GET /ocpp/BENCH-{number:06} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            ensure!(stream.read(&mut byte).await? == 1, "closed instead of answering");
+            answer.push(byte[0]);
+        }
+        ensure!(
+            answer.starts_with(b"HTTP/1.1 101"),
+            "not upgraded: {}",
+            String::from_utf8_lossy(&answer).lines().next().unwrap_or_default()
+        );
+        let frame = |action: &str, payload: &str| {
+            format!(r#"[2,"{}","{action}",{payload}]"#, "0".repeat(ID_LENGTH)).into_bytes()
+        };
+        let templates = [
+            frame("MeterValues", METER_VALUES),
+            frame("Heartbeat", "{}"),
+            frame("StatusNotification", STATUS_NOTIFICATION),
+        ];
+        Ok(Self { stream, templates, number, calls: 0, fixed, out: Vec::new(), input: Vec::new() })
+    }
+
+    /// Sends one call and waits for its answer.
+    async fn call(&mut self) -> Result<()> {
+        let kind = MIX[(self.number + self.calls) % MIX.len()];
+        let id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls);
+        self.calls += 1;
+        let frame = &mut self.templates[kind];
+        frame[ID_AT..ID_AT + ID_LENGTH].copy_from_slice(id.as_bytes());
+        mask_into(&mut self.out, frame);
+        self.stream.write_all(&self.out).await?;
+        self.read_answer(id.as_bytes()).await
+    }
+
+    async fn read_answer(&mut self, id: &[u8]) -> Result<()> {
+        loop {
+            while let Some((opcode, payload)) = first_frame(&self.input) {
+                let end = payload.end;
+                match opcode {
+                    TEXT => {
+                        let text = &self.input[payload];
+                        let is_answer = text.starts_with(br#"[3,""#);
+                        let for_us = self.fixed || text.get(ID_AT..ID_AT + ID_LENGTH) == Some(id);
+                        ensure!(is_answer && for_us, "an odd answer: {}", String::from_utf8_lossy(text));
+                        self.input.drain(..end);
+                        return Ok(());
+                    }
+                    PING => {
+                        self.input.drain(..end);
+                        self.stream.write_all(&EMPTY_PONG).await?;
+                    }
+                    other => bail!("an unexpected frame of type {other}"),
+                }
+            }
+            self.input.reserve(512);
+            ensure!(self.stream.read_buf(&mut self.input).await? > 0, "the server closed the connection");
+        }
+    }
+}
+
+const TEXT: u8 = 1;
+const PING: u8 = 9;
+const EMPTY_PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
+/// A client's text frame.
+fn mask_into(out: &mut Vec<u8>, text: &[u8]) {
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    out.clear();
+    out.push(0x81);
+    if text.len() < 126 {
+        out.push(0x80 | text.len() as u8);
+    } else {
+        out.push(0x80 | 126);
+        out.extend((text.len() as u16).to_be_bytes());
+    }
+    out.extend(KEY);
+    out.extend(text.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
+}
+
+/// Opcode and place of the payload of the first frame of a server, if it is whole.
+fn first_frame(input: &[u8]) -> Option<(u8, Range<usize>)> {
+    let opcode = input.first()? & 0x0f;
+    let (header, length) = match *input.get(1)? {
+        126 => (4, usize::from(u16::from_be_bytes([*input.get(2)?, *input.get(3)?]))),
+        length => (2, usize::from(length)),
+    };
+    (input.len() >= header + length).then_some((opcode, header..header + length))
+}
+
+/// All that the threads of a process have run, in nanoseconds from the scheduler's own books.
+fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the server is gone")? {
+        let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        sum += schedstat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+fn resident_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the server is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;
+    Ok(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frame_with_six_values_has_the_size_that_the_figures_name() {
+        let id = "0".repeat(ID_LENGTH);
+        assert_eq!(format!(r#"[2,"{id}","MeterValues",{METER_VALUES}]"#).len(), 942);
+    }
+
+    #[test]
+    fn frames_are_taken_one_by_one() {
+        assert_eq!(first_frame(&[0x89, 0, 0x81, 1, b'x']), Some((PING, 2..2)));
+        assert_eq!(first_frame(&[0x81, 2, b'x']), None);
+    }
+}

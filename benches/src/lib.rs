@@ -1,0 +1,42 @@
+//! What the programs of the benchmark share: the frames that stations send, and how a server announces itself.
+//!
+//! The programs: `floor`, a bare WebSocket server that answers a fixed string; `inprocess`, our gateway, bus, worker
+//! and router with trivial typed handlers; `load`, the stations; `answer`, one message through the router alone.
+//! `cargo xtask bench` builds and runs them.
+#![expect(clippy::print_stdout, reason = "the programs tell the one that runs them by standard output")]
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+/// A MeterValues.req of 1.6 with six sampled values; with its frame around it 942 bytes.
+pub const METER_VALUES: &str = concat!(
+    r#"{"connectorId":1,"transactionId":170042,"meterValue":[{"timestamp":"2026-11-22T10:15:30.000Z","sampledValue":["#,
+    r#"{"value":"1534782.412","context":"Sample.Periodic","format":"Raw","measurand":"Energy.Active.Import.Register","location":"Outlet","unit":"Wh"},"#,
+    r#"{"value":"11040.512","context":"Sample.Periodic","format":"Raw","measurand":"Power.Active.Import","location":"Outlet","unit":"W"},"#,
+    r#"{"value":"16.02","context":"Sample.Periodic","format":"Raw","measurand":"Current.Import","phase":"L1","location":"Outlet","unit":"A"},"#,
+    r#"{"value":"15.98","context":"Sample.Periodic","format":"Raw","measurand":"Current.Import","phase":"L2","location":"Outlet","unit":"A"},"#,
+    r#"{"value":"16.00","context":"Sample.Periodic","format":"Raw","measurand":"Current.Import","phase":"L3","location":"Outlet","unit":"A"},"#,
+    r#"{"value":"64.25","context":"Sample.Periodic","measurand":"SoC","location":"EV","unit":"Percent"}]}]}"#
+);
+
+/// A StatusNotification.req of 1.6.
+pub const STATUS_NOTIFICATION: &str = concat!(
+    r#"{"connectorId":1,"errorCode":"NoError","status":"Charging","#,
+    r#""timestamp":"2026-11-22T10:15:30.000Z","vendorId":"com.example"}"#
+);
+
+/// The id that a station puts into its calls has this many characters, as a UUID has.
+pub const ID_LENGTH: usize = 36;
+
+/// What `floor` answers, whatever it is asked.
+pub const FIXED_ANSWER: &str =
+    r#"[3,"00000000-0000-4000-8000-000000000000",{"currentTime":"2026-11-22T10:15:30.000Z"}]"#;
+
+/// Tells whoever started this program where it listens.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn announce(address: SocketAddr) -> std::io::Result<()> {
+    println!("listening {address}");
+    std::io::stdout().flush()
+}
