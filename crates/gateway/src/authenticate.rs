@@ -1,0 +1,147 @@
+//! HTTP Basic as OCPP uses it: the user is the identity, the password is bytes.
+
+use base64::{
+    Engine as _,
+    alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use http::{HeaderMap, header};
+use std::fmt;
+use switchboard_rpc::StationId;
+
+/// What a request says to prove who sends it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// Nothing, or nothing that is HTTP Basic.
+    Missing,
+    /// Another user than the identity of the path (H08).
+    NotOfThisIdentity,
+    /// The password, which may hold any byte (H09).
+    Password(Vec<u8>),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Missing => "Missing",
+            Self::NotOfThisIdentity => "NotOfThisIdentity",
+            Self::Password(_) => "Password(…)",
+        })
+    }
+}
+
+/// Reads `Authorization`. `raw` is the identity as the path spells it, still percent-encoded: some stations send that.
+pub(crate) fn read(headers: &HeaderMap, station: &StationId, raw: &str) -> Credentials {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Credentials::Missing };
+    let value = value.as_bytes();
+    let Some((scheme, rest)) = value.split_at_checked(6) else { return Credentials::Missing };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return Credentials::Missing;
+    }
+    let Ok(pair) = LENIENT.decode(rest.trim_ascii()) else { return Credentials::NotOfThisIdentity };
+    // Identities of 1.6 may hold colons, so the known user is taken off rather than the pair split at the first colon.
+    for user in [station.as_str(), raw] {
+        if let Some(password) = pair.strip_prefix(user.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) {
+            return Credentials::Password(password.to_vec());
+        }
+    }
+    Credentials::NotOfThisIdentity
+}
+
+/// The byte strings that may be the stored password, given what was sent.
+///
+/// 1.6 stores its key as 32 to 40 hexadecimal digits and says to send the bytes they stand for; half of the stations
+/// send the digits. So whichever of the two was registered, the other one is as good (security white paper, A00.FR.205).
+pub(crate) fn candidates(sent: &[u8], hexadecimal: bool) -> Vec<Vec<u8>> {
+    let mut candidates = vec![sent.to_vec()];
+    if !hexadecimal {
+        return candidates;
+    }
+    if matches!(sent.len(), 32..=40) {
+        candidates.extend(from_hexadecimal(sent));
+    }
+    if matches!(sent.len(), 16..=20) {
+        for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
+            let text = sent.iter().flat_map(|byte| {
+                [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
+            });
+            candidates.push(text.collect());
+        }
+    }
+    candidates
+}
+
+fn from_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, odd) = text.as_chunks::<2>();
+    if !odd.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+/// Some stations leave out the padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::BASE64_STANDARD;
+
+    fn check(station: &str, raw: &str, authorization: Option<&[u8]>) -> Credentials {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value.try_into().unwrap());
+        }
+        read(&headers, &StationId::new(station.to_owned(), 255).unwrap(), raw)
+    }
+
+    fn basic(pair: &[u8]) -> Vec<u8> {
+        format!("Basic {}", BASE64_STANDARD.encode(pair)).into_bytes()
+    }
+
+    #[test]
+    fn h08_h09_the_identity_is_taken_off_and_the_rest_are_bytes() {
+        let password = |bytes: &[u8]| Credentials::Password(bytes.to_vec());
+        for (name, station, raw, value, expected) in [
+            ("plain", "CP1", "CP1", Some(basic(b"CP1:secret")), password(b"secret")),
+            ("colons in the password", "CP1", "CP1", Some(basic(b"CP1:a:b:")), password(b"a:b:")),
+            ("NUL and 0xFF", "CP1", "CP1", Some(basic(b"CP1:\0\xff:")), password(b"\0\xff:")),
+            ("colon in the identity", "A:1", "A:1", Some(basic(b"A:1:x")), password(b"x")),
+            ("empty password", "CP1", "CP1", Some(basic(b"CP1:")), password(b"")),
+            ("encoded user", "A|1", "A%7C1", Some(basic(b"A%7C1:x")), password(b"x")),
+            ("decoded user", "A|1", "A%7C1", Some(basic(b"A|1:x")), password(b"x")),
+            ("no padding", "CP1", "CP1", Some(b"Basic Q1AxOng".to_vec()), password(b"x")),
+            ("lower-case scheme", "CP1", "CP1", Some(b"basic Q1AxOng=".to_vec()), password(b"x")),
+            ("another user", "CP1", "CP1", Some(basic(b"CP2:x")), Credentials::NotOfThisIdentity),
+            ("a longer user", "CP1", "CP1", Some(basic(b"CP10:x")), Credentials::NotOfThisIdentity),
+            ("another case", "CP1", "CP1", Some(basic(b"cp1:x")), Credentials::NotOfThisIdentity),
+            ("no colon", "CP1", "CP1", Some(basic(b"CP1")), Credentials::NotOfThisIdentity),
+            ("no base64", "CP1", "CP1", Some(b"Basic ???".to_vec()), Credentials::NotOfThisIdentity),
+            ("bearer", "CP1", "CP1", Some(b"Bearer abc".to_vec()), Credentials::Missing),
+            ("none", "CP1", "CP1", None, Credentials::Missing),
+            ("short", "CP1", "CP1", Some(b"Ba".to_vec()), Credentials::Missing),
+        ] {
+            assert_eq!(check(station, raw, value.as_deref()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn h09_a_hexadecimal_key_counts_as_bytes_and_as_text() {
+        let text = b"30313233343536373839616263646566";
+        let bytes = b"0123456789abcdef";
+        assert_eq!(candidates(text, true), [text.to_vec(), bytes.to_vec()]);
+        assert_eq!(candidates(bytes, true)[..2], [bytes.to_vec(), text.to_vec()]);
+        assert_eq!(candidates(text, false), [text.to_vec()]);
+        assert_eq!(candidates(b"0011223344556677889900112233445x", true).len(), 1, "not hexadecimal");
+        assert_eq!(candidates(b"short", true).len(), 1);
+    }
+
+    #[test]
+    fn credentials_print_redacted() {
+        assert_eq!(format!("{:?}", Credentials::Password(b"secret".to_vec())), "Password(…)");
+    }
+}

@@ -1,0 +1,665 @@
+//! The call desk: what becomes of the one call that a station has in hand with us.
+//!
+//! A state machine without I/O or clock, like the core. Received, handed over (attempt 1, 2, …), answered; or, at the
+//! deadline, what the class of its action allows. Time and whether a worker names the call are arguments. The contract
+//! of use: after each `take` or `handle_*`, do what [`Desk::poll_action`] says until it says nothing, then sleep until
+//! [`Desk::poll_timeout`].
+
+use crate::{classes::Class, config::BillingDeadline};
+use std::time::{Duration, Instant};
+
+/// What a desk goes by; the same for all connections.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long processing has for an answer.
+    pub answer_deadline: Duration,
+    /// How often workers say what they have in hand.
+    pub beat: Duration,
+    /// What becomes of a billing call at the deadline.
+    pub billing_deadline: BillingDeadline,
+    /// Whether the gateway answers what it can by itself.
+    pub local: bool,
+    /// Whether there is a journal.
+    pub journal: bool,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish the call in hand, then say how that went with [`Desk::handle_published`].
+    HandOver {
+        /// 1, 2, …
+        attempt: u32,
+        /// What is left until the deadline.
+        remaining: Duration,
+    },
+    /// Write the call in hand to the journal, then say how that went with [`Desk::handle_journalled`].
+    Journal,
+    /// The call has ended without an answer of processing; it is not in hand any more.
+    End(End),
+}
+
+/// How a call ends that processing did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is in the journal: answer with the empty object.
+    Journalled,
+    /// Answer what the gateway knows by itself.
+    Local,
+    /// Answer with CALLERROR InternalError.
+    Failed,
+    /// Do not answer.
+    Silence,
+    /// Close the connection with 1013.
+    Close,
+}
+
+/// How an attempt to hand a call over went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Somebody has it, or a broker.
+    Taken,
+    /// Nobody could take it now.
+    Later,
+    /// It can never be taken.
+    Never,
+}
+
+/// Whether a worker has a call in hand, as far as the workers' signs of life say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// One names it.
+    Held,
+    /// None that is alive does, although each had the time to.
+    Lost,
+    /// One that might hold it had no time yet to say so. Ask again then.
+    Unsure(Instant),
+}
+
+/// What the workers say of their calls.
+pub trait Presence {
+    /// Of the call `seq` of this connection, handed over last at `since`.
+    fn holding(&self, seq: u64, since: Instant, now: Instant) -> Holding;
+}
+
+/// The call desk of one connection.
+#[derive(Debug, Default)]
+pub struct Desk {
+    hand: Option<Hand>,
+    action: Option<Action>,
+}
+
+#[derive(Debug)]
+struct Hand {
+    seq: u64,
+    class: Class,
+    deadline: Instant,
+    attempt: u32,
+    pause: Duration,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The attempt was given out; how it went is not known.
+    HandingOver,
+    /// Somebody has it since `since`; at `check` we ask the workers.
+    HandedOver { since: Instant, check: Instant },
+    /// Nobody could take it; tried again at `until`.
+    BackingOff { until: Instant },
+    /// It is being written to the journal.
+    Journalling,
+}
+
+impl Desk {
+    /// A desk with nothing in hand.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { hand: None, action: None }
+    }
+
+    /// Takes a call. There is none in hand: the core gives out the next only after the answer (C10).
+    ///
+    /// `journal_first`: the station has calls in the journal, so that a keepable one must go the same way to stay
+    /// behind them.
+    pub fn take(
+        &mut self,
+        seq: u64,
+        class: Class,
+        journal_first: bool,
+        received: Instant,
+        now: Instant,
+        rules: &Rules,
+    ) {
+        debug_assert!(self.hand.is_none(), "one call at a time");
+        if class == Class::Local && rules.local {
+            self.action = Some(Action::End(End::Local));
+            return;
+        }
+        let mut hand = Hand {
+            seq,
+            class,
+            deadline: received + rules.answer_deadline,
+            attempt: 0,
+            pause: PAUSE_MIN,
+            state: State::HandingOver,
+        };
+        self.action = Some(if journal_first && rules.journal && matches!(class, Class::Keepable { .. }) {
+            hand.state = State::Journalling;
+            Action::Journal
+        } else {
+            hand.hand_over(now)
+        });
+        self.hand = Some(hand);
+    }
+
+    /// How handing over went. `patience`: how long an attempt may go without a sign before we ask who has it.
+    pub fn handle_published(&mut self, attempt: u32, how: Published, patience: Duration, now: Instant) {
+        let Some(hand) = &mut self.hand else { return };
+        if hand.attempt != attempt || hand.state != State::HandingOver {
+            return;
+        }
+        match how {
+            Published::Taken => {
+                hand.pause = PAUSE_MIN;
+                // A queue that nobody reads would fill with copies, so each attempt waits longer than the one before.
+                let wait = patience * (1 << (attempt - 1).min(3));
+                hand.state = State::HandedOver { since: now, check: now + wait };
+            }
+            Published::Later => {
+                hand.state = State::BackingOff { until: now + hand.pause };
+                hand.pause = (hand.pause * 2).min(PAUSE_MAX);
+            }
+            Published::Never => self.end(End::Failed),
+        }
+    }
+
+    /// An answer of processing came. True: it is the call in hand's, which has thereby ended. False: drop it (S10).
+    #[must_use]
+    pub fn handle_answer(&mut self, seq: u64) -> bool {
+        match &self.hand {
+            // What is being journalled will be answered from there.
+            Some(hand) if hand.seq == seq && hand.state != State::Journalling => {
+                self.hand = None;
+                self.action = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How writing to the journal went.
+    pub fn handle_journalled(&mut self, written: bool, rules: &Rules) {
+        let Some(hand) = &self.hand else { return };
+        if hand.state != State::Journalling {
+            return;
+        }
+        let end = match hand.class {
+            _ if written => End::Journalled,
+            Class::Keepable { billing: true } => billing_end(rules),
+            _ => End::Failed,
+        };
+        self.end(end);
+    }
+
+    /// The bus is back after it was away: what was handed over before may be lost.
+    pub fn handle_bus_back(&mut self, now: Instant) {
+        if let Some(hand) = &mut self.hand
+            && matches!(hand.state, State::HandedOver { .. } | State::BackingOff { .. })
+            && now < hand.deadline
+        {
+            self.action = Some(hand.hand_over(now));
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant, presence: &impl Presence, rules: &Rules) {
+        let Some(hand) = &mut self.hand else { return };
+        if hand.state == State::Journalling {
+            return;
+        }
+        if now >= hand.deadline {
+            match hand.class {
+                Class::Keepable { .. } if rules.journal => {
+                    hand.state = State::Journalling;
+                    self.action = Some(Action::Journal);
+                }
+                Class::Billing | Class::Keepable { billing: true } => self.end(billing_end(rules)),
+                Class::Keepable { billing: false } | Class::Local | Class::Other => self.end(End::Failed),
+            }
+            return;
+        }
+        match &mut hand.state {
+            State::BackingOff { until } if now >= *until => self.action = Some(hand.hand_over(now)),
+            State::HandedOver { since, check } if now >= *check => {
+                match presence.holding(hand.seq, *since, now) {
+                    Holding::Held => *check = now + rules.beat,
+                    Holding::Unsure(until) => *check = until.max(now + CHECK_MIN),
+                    Holding::Lost => self.action = Some(hand.hand_over(now)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What to do now.
+    pub const fn poll_action(&mut self) -> Option<Action> {
+        self.action.take()
+    }
+
+    /// When to call [`Desk::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let hand = self.hand.as_ref()?;
+        match hand.state {
+            State::HandingOver => Some(hand.deadline),
+            State::HandedOver { check: next, .. } | State::BackingOff { until: next } => {
+                Some(next.min(hand.deadline))
+            }
+            State::Journalling => None,
+        }
+    }
+
+    /// Which call is in hand.
+    #[must_use]
+    pub fn in_hand(&self) -> Option<u64> {
+        self.hand.as_ref().map(|hand| hand.seq)
+    }
+
+    /// Whether the call in hand waits for somebody to take it, or for its answer; then news of the bus matter.
+    #[must_use]
+    pub fn waits_for_bus(&self) -> bool {
+        self.hand.as_ref().is_some_and(|hand| hand.state != State::Journalling)
+    }
+
+    fn end(&mut self, end: End) {
+        self.hand = None;
+        self.action = Some(Action::End(end));
+    }
+}
+
+impl Hand {
+    fn hand_over(&mut self, now: Instant) -> Action {
+        self.attempt += 1;
+        self.state = State::HandingOver;
+        Action::HandOver {
+            attempt: self.attempt,
+            remaining: self.deadline.saturating_duration_since(now),
+        }
+    }
+}
+
+const fn billing_end(rules: &Rules) -> End {
+    match rules.billing_deadline {
+        BillingDeadline::Close => End::Close,
+        BillingDeadline::Silence => End::Silence,
+    }
+}
+
+/// The first pause when nobody could take a call; doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// We never ask the workers more often than this.
+const CHECK_MIN: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::cell::Cell;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+    const KEEPABLE: Class = Class::Keepable { billing: false };
+    const KEEPABLE_BILLING: Class = Class::Keepable { billing: true };
+
+    impl<F: Fn(Instant, Instant) -> Holding> Presence for F {
+        fn holding(&self, _seq: u64, since: Instant, now: Instant) -> Holding {
+            self(since, now)
+        }
+    }
+
+    fn lost(_: Instant, _: Instant) -> Holding {
+        Holding::Lost
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            answer_deadline: Duration::from_secs(25),
+            beat: Duration::from_millis(500),
+            billing_deadline: BillingDeadline::Close,
+            local: false,
+            journal: true,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary beginning of fake time")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn milliseconds(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn taken(class: Class, start: Instant) -> Desk {
+        let mut desk = Desk::new();
+        desk.take(7, class, false, start, start, &rules());
+        assert_eq!(
+            desk.poll_action(),
+            Some(Action::HandOver { attempt: 1, remaining: rules().answer_deadline })
+        );
+        assert_eq!(desk.poll_action(), None);
+        desk
+    }
+
+    /// Runs time until the desk wants something done; returns that and when.
+    fn run(desk: &mut Desk, mut now: Instant, presence: &impl Presence) -> (Action, Instant) {
+        loop {
+            if let Some(action) = desk.poll_action() {
+                return (action, now);
+            }
+            now = desk.poll_timeout().expect("something is due");
+            desk.handle_timeout(now, presence, &rules());
+        }
+    }
+
+    #[test]
+    fn an_answer_ends_the_call_and_a_second_one_is_dropped() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, PATIENCE, start);
+        assert!(!desk.handle_answer(6), "another call's");
+        assert!(desk.handle_answer(7));
+        assert!(!desk.handle_answer(7));
+        assert_eq!((desk.poll_action(), desk.poll_timeout(), desk.in_hand()), (None, None, None));
+    }
+
+    #[test]
+    fn an_answer_may_come_before_the_bus_says_that_it_took_the_call() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        assert!(desk.handle_answer(7));
+        desk.handle_published(1, Published::Taken, PATIENCE, start);
+        assert_eq!((desk.poll_action(), desk.poll_timeout()), (None, None));
+    }
+
+    #[test]
+    fn while_nobody_listens_it_is_tried_again_after_50_ms_to_1_s() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        let mut now = start;
+        let mut pauses = Vec::new();
+        for attempt in 1..=8 {
+            desk.handle_published(attempt, Published::Later, PATIENCE, now);
+            let (action, then) = run(&mut desk, now, &lost);
+            let Action::HandOver { attempt: next, remaining } = action else { panic!("{action:?}") };
+            assert_eq!(next, attempt + 1);
+            assert_eq!(remaining, rules().answer_deadline - (then - start));
+            pauses.push((then - now).as_millis());
+            now = then;
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn s01_an_attempt_that_no_worker_names_is_handed_over_again() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, PATIENCE, start);
+        let (action, then) = run(&mut desk, start, &lost);
+        assert!(matches!(action, Action::HandOver { attempt: 2, .. }), "{action:?}");
+        assert_eq!(then - start, PATIENCE);
+    }
+
+    #[test]
+    fn a_slow_handler_that_its_worker_names_is_left_in_peace() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, PATIENCE, start);
+        let died = start + milliseconds(10_200);
+        let presence = |_: Instant, now: Instant| if now < died { Holding::Held } else { Holding::Lost };
+        let (action, then) = run(&mut desk, start, &presence);
+        assert!(matches!(action, Action::HandOver { attempt: 2, .. }), "{action:?}");
+        assert!(then >= died && then - died <= rules().beat, "{:?}", then - died);
+    }
+
+    #[test]
+    fn an_unsure_worker_is_asked_again() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, PATIENCE, start);
+        let asked = Cell::new(0);
+        let presence = |_: Instant, now: Instant| {
+            asked.set(asked.get() + 1);
+            if asked.get() < 4 { Holding::Unsure(now + milliseconds(125)) } else { Holding::Lost }
+        };
+        let (_, then) = run(&mut desk, start, &presence);
+        assert_eq!(then - start, milliseconds(875));
+    }
+
+    #[test]
+    fn s04_when_the_bus_is_back_the_call_is_handed_over_at_once() {
+        let start = start();
+        for how in [Published::Later, Published::Taken] {
+            let mut desk = taken(Class::Other, start);
+            desk.handle_published(1, how, PATIENCE, start);
+            desk.handle_bus_back(start + milliseconds(3));
+            assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })), "{how:?}");
+        }
+        let mut idle = Desk::new();
+        idle.handle_bus_back(start);
+        assert_eq!(idle.poll_action(), None);
+    }
+
+    #[test]
+    fn s03_at_the_deadline_the_class_decides() {
+        let start = start();
+        let silence = Rules { billing_deadline: BillingDeadline::Silence, ..rules() };
+        let no_journal = Rules { journal: false, ..rules() };
+        for (name, class, rules, expected) in [
+            ("keepable", KEEPABLE, rules(), Action::Journal),
+            ("keepable, billing", KEEPABLE_BILLING, rules(), Action::Journal),
+            ("keepable, no journal", KEEPABLE, no_journal.clone(), Action::End(End::Failed)),
+            ("keepable, billing, no journal", KEEPABLE_BILLING, no_journal, Action::End(End::Close)),
+            ("billing", Class::Billing, rules(), Action::End(End::Close)),
+            ("billing, silence", Class::Billing, silence, Action::End(End::Silence)),
+            ("other", Class::Other, rules(), Action::End(End::Failed)),
+            ("local, not answered here", Class::Local, rules(), Action::End(End::Failed)),
+        ] {
+            let mut desk = taken(class, start);
+            desk.handle_published(1, Published::Taken, PATIENCE, start);
+            desk.handle_timeout(start + rules.answer_deadline, &lost, &rules);
+            assert_eq!(desk.poll_action(), Some(expected), "{name}");
+            assert!(!desk.handle_answer(7), "{name}: it is late");
+        }
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_receipt_and_holds_while_the_bus_hangs() {
+        let start = start();
+        let mut desk = Desk::new();
+        desk.take(7, Class::Other, false, start, start + milliseconds(5_000), &rules());
+        assert_eq!(
+            desk.poll_action(),
+            Some(Action::HandOver { attempt: 1, remaining: Duration::from_secs(20) })
+        );
+        let (action, then) = run(&mut desk, start + milliseconds(5_000), &lost);
+        assert_eq!((action, then - start), (Action::End(End::Failed), Duration::from_secs(25)));
+    }
+
+    #[test]
+    fn once_journalled_the_later_keepable_calls_go_the_same_way() {
+        let start = start();
+        let mut desk = Desk::new();
+        desk.take(1, KEEPABLE, true, start, start, &rules());
+        assert_eq!(desk.poll_action(), Some(Action::Journal));
+        desk.handle_journalled(true, &rules());
+        assert_eq!(desk.poll_action(), Some(Action::End(End::Journalled)));
+        desk.take(2, Class::Other, true, start, start, &rules());
+        assert!(matches!(desk.poll_action(), Some(Action::HandOver { .. })), "others overtake");
+    }
+
+    #[test]
+    fn a_journal_that_takes_nothing_costs_no_billing_message() {
+        let start = start();
+        for (class, expected) in [(KEEPABLE, End::Failed), (KEEPABLE_BILLING, End::Close)] {
+            let mut desk = taken(class, start);
+            desk.handle_timeout(start + rules().answer_deadline, &lost, &rules());
+            assert_eq!(desk.poll_action(), Some(Action::Journal));
+            desk.handle_journalled(false, &rules());
+            assert_eq!(desk.poll_action(), Some(Action::End(expected)), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_is_answered_here_only_if_the_operator_says_so() {
+        let start = start();
+        let mut desk = Desk::new();
+        desk.take(1, Class::Local, false, start, start, &Rules { local: true, ..rules() });
+        assert_eq!(desk.poll_action(), Some(Action::End(End::Local)));
+        assert_eq!(desk.in_hand(), None);
+        drop(taken(Class::Local, start));
+    }
+
+    #[test]
+    fn what_the_bus_can_never_carry_fails_at_once() {
+        let start = start();
+        let mut desk = taken(KEEPABLE, start);
+        desk.handle_published(1, Published::Never, PATIENCE, start);
+        assert_eq!(desk.poll_action(), Some(Action::End(End::Failed)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Publish(Published),
+        StalePublish,
+        Answer { offset: u64 },
+        BusBack,
+        Journalled(bool),
+        Wait(u64),
+        WaitUntilDue,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            prop_oneof![Just(Published::Taken), Just(Published::Later), Just(Published::Never)]
+                .prop_map(Step::Publish),
+            Just(Step::StalePublish),
+            (0..4_u64).prop_map(|offset| Step::Answer { offset }),
+            Just(Step::BusBack),
+            any::<bool>().prop_map(Step::Journalled),
+            (0..8_000_u64).prop_map(Step::Wait),
+            Just(Step::WaitUntilDue),
+        ]
+    }
+
+    fn any_class() -> impl Strategy<Value = Class> {
+        prop_oneof![
+            Just(KEEPABLE),
+            Just(KEEPABLE_BILLING),
+            Just(Class::Billing),
+            Just(Class::Local),
+            Just(Class::Other)
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens: every call ends exactly once and not before its time, attempts count up by one, nothing
+        /// is handed over after the end or the deadline, and the desk always knows when it wants to be woken.
+        #[test]
+        fn every_call_ends_exactly_once(
+            calls in prop::collection::vec((any_class(), any::<bool>(), prop::collection::vec(step(), 0..40)), 1..6),
+            held in any::<bool>(),
+            local in any::<bool>(),
+            journal in any::<bool>(),
+            silence in any::<bool>(),
+        ) {
+            let rules = Rules {
+                local,
+                journal,
+                billing_deadline: if silence { BillingDeadline::Silence } else { BillingDeadline::Close },
+                ..rules()
+            };
+            let presence = |_: Instant, now: Instant| {
+                if held { Holding::Held } else { Holding::Unsure(now) }
+            };
+            let mut now = start();
+            let mut desk = Desk::new();
+            for (index, (class, journal_first, steps)) in calls.into_iter().enumerate() {
+                let seq = index as u64 * 10;
+                let received = now;
+                desk.take(seq, class, journal_first, received, now, &rules);
+                let mut attempts = 0;
+                let mut ended = false;
+                let mut journalling = false;
+                let mut steps = steps.into_iter();
+                loop {
+                    while let Some(action) = desk.poll_action() {
+                        prop_assert!(!ended, "after the end: {action:?}");
+                        match action {
+                            Action::HandOver { attempt, remaining } => {
+                                attempts += 1;
+                                prop_assert_eq!(attempt, attempts);
+                                prop_assert!(!journalling);
+                                prop_assert_eq!(remaining, rules.answer_deadline - (now - received));
+                                prop_assert!(!remaining.is_zero());
+                            }
+                            Action::Journal => {
+                                prop_assert!(!journalling && journal);
+                                prop_assert!(matches!(class, Class::Keepable { .. }));
+                                journalling = true;
+                            }
+                            Action::End(end) => {
+                                ended = true;
+                                let may = match end {
+                                    End::Journalled => journalling,
+                                    End::Local => class == Class::Local && local,
+                                    End::Close | End::Silence => !matches!(class, Class::Other | Class::Local),
+                                    End::Failed => true,
+                                };
+                                prop_assert!(may, "{class:?} ended with {end:?}");
+                            }
+                        }
+                    }
+                    if ended {
+                        break;
+                    }
+                    prop_assert_eq!(desk.in_hand(), Some(seq));
+                    match steps.next() {
+                        Some(Step::Publish(how)) => desk.handle_published(attempts, how, PATIENCE, now),
+                        Some(Step::StalePublish) => {
+                            desk.handle_published(attempts + 1, Published::Never, PATIENCE, now);
+                        }
+                        Some(Step::Answer { offset }) => {
+                            let took = desk.handle_answer(seq + offset);
+                            prop_assert_eq!(took, offset == 0 && !journalling);
+                            ended |= took;
+                        }
+                        Some(Step::BusBack) => desk.handle_bus_back(now),
+                        Some(Step::Journalled(written)) => desk.handle_journalled(written, &rules),
+                        Some(Step::Wait(wait)) => {
+                            now += milliseconds(wait);
+                            desk.handle_timeout(now, &presence, &rules);
+                        }
+                        Some(Step::WaitUntilDue) => {
+                            if let Some(due) = desk.poll_timeout() {
+                                prop_assert!(due > now);
+                                now = due;
+                                desk.handle_timeout(now, &presence, &rules);
+                            }
+                        }
+                        None if journalling => desk.handle_journalled(true, &rules),
+                        None => {
+                            // Left alone, it ends by its deadline.
+                            let due = desk.poll_timeout().expect("something is due");
+                            prop_assert!(due <= received + rules.answer_deadline || due <= now);
+                            now = now.max(due);
+                            desk.handle_timeout(now, &presence, &rules);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
