@@ -6,6 +6,7 @@ mod envelope;
 mod headers;
 mod memory;
 pub mod percent;
+pub mod presence;
 
 pub use command::{CommandError, Commander, LocateError, Locator, Outcome};
 pub use contract::{
