@@ -1,0 +1,199 @@
+//! Exactly one effect per call, though calls may come more than once.
+//!
+//! A gateway hands a call over again when it does not know whether the first attempt was heard. The handler asks
+//! [`Once::begin`] in its own transaction, before it changes anything:
+//!
+//! ```
+//! use rusqlite::{Connection, TransactionBehavior};
+//! use switchboard_router::{CallError, Key, Reply, once::{Begin, Once}};
+//! # use switchboard_messages::Message;
+//!
+//! fn count<R: Message>(db: &mut Connection, key: &Key, response: R) -> Result<Reply<R>, CallError> {
+//!     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+//!     let token = match Once::begin(&transaction, key)? {
+//!         Begin::Fresh(token) => token,
+//!         Begin::Repeat(payload) => return Ok(Reply::stored(payload)),
+//!         Begin::Stale => return Ok(Reply::Silence),
+//!     };
+//!     transaction.execute("UPDATE counter SET value = value + 1", [])?;      // the effect
+//!     token.store(&transaction, &response)?;                                 // and the answer, or neither
+//!     transaction.commit()?;
+//!     Ok(Reply::New(response))
+//! }
+//! ```
+//!
+//! It recognises a call that is *handed over* again. A station that *sends* again, with a new id or on a new connection,
+//! makes a new call: only the natural keys of its messages tell that.
+
+use crate::Key;
+use bytestring::ByteString;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use switchboard_messages::{Message, Violations};
+
+/// How many journalled calls of a station are remembered. They are worked off one after the other, so that only the last
+/// can come again; the rest is margin.
+const JOURNAL_ROWS_MAX: i64 = 64;
+
+/// Remembers which call of each station was the last to have its effect, and its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Once;
+
+/// Why the memory of calls failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnceError {
+    /// The database did.
+    #[error("the database failed")]
+    Database(#[from] rusqlite::Error),
+    /// The answer is not valid, so that it must not be sent, nor stored (V09).
+    #[error("the answer is not valid")]
+    Invalid(#[from] Violations),
+}
+
+/// What [`Once::begin`] found.
+#[derive(Debug)]
+#[must_use = "whether the call may have its effect depends on it"]
+pub enum Begin<'a> {
+    /// The call has had no effect yet. Make it and store the answer in the same transaction.
+    Fresh(Token<'a>),
+    /// It has had its effect. This was the payload of the answer; [`Reply::stored`](crate::Reply::stored) answers with it.
+    Repeat(ByteString),
+    /// A later call of the station had its effect already, so that nobody waits for an answer. Be silent.
+    Stale,
+}
+
+/// The duty to store the answer of a fresh call.
+#[derive(Debug)]
+#[must_use = "a call whose answer is not stored has its effect again when it is repeated"]
+pub struct Token<'a> {
+    key: &'a Key,
+}
+
+impl Once {
+    /// Makes the tables, if they are not there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn create_tables(connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS once (
+                tenant TEXT NOT NULL,
+                station TEXT NOT NULL,
+                generation INTEGER NOT NULL,
+                seq INTEGER NOT NULL,
+                answer TEXT,
+                PRIMARY KEY (tenant, station)
+            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS once_journalled (
+                tenant TEXT NOT NULL,
+                station TEXT NOT NULL,
+                generation INTEGER NOT NULL,
+                seq INTEGER NOT NULL,
+                journal INTEGER NOT NULL,
+                answer TEXT NOT NULL,
+                PRIMARY KEY (tenant, station, generation, seq)
+            ) WITHOUT ROWID;",
+        )
+    }
+
+    /// Locks the station's row and tells whether this call has had its effect.
+    ///
+    /// The lock is a write: two transactions with calls of one station run one after the other. It must be the first
+    /// statement of the transaction, or the transaction be `IMMEDIATE`; else SQLite may refuse to turn a read transaction
+    /// into a write one, and the call fails with `SQLITE_BUSY`.
+    ///
+    /// # Errors
+    /// When the database fails. Nothing is decided then; the transaction must be rolled back.
+    pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
+        // A row for a station that is new says: nothing yet, lower than every key.
+        let (generation, seq, answer): (i64, i64, Option<String>) = transaction
+            .prepare_cached(
+                "INSERT INTO once (tenant, station, generation, seq, answer) VALUES (?1, ?2, -1, -1, NULL)
+                ON CONFLICT DO UPDATE SET seq = seq
+                RETURNING generation, seq, answer",
+            )?
+            .query_one(params![&*key.tenant, key.station.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let this = (stored(key.generation), stored(key.seq));
+        // A call that was answered late and then journalled is known by the last key too.
+        if (generation, seq) == this {
+            return Ok(Begin::Repeat(answer.map_or(EMPTY, ByteString::from)));
+        }
+        if key.journal.is_some() {
+            return Self::begin_journalled(transaction, key);
+        }
+        Ok(if this < (generation, seq) { Begin::Stale } else { Begin::Fresh(Token { key }) })
+    }
+
+    /// A journalled call is worked off after later calls of its station, so that it is known by a row of its own and
+    /// leaves the last key alone. The row carries the call's own key, which is never given twice: a journal id is, once
+    /// its directory was lost.
+    fn begin_journalled<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
+        let answer: Option<String> = transaction
+            .prepare_cached(
+                "SELECT answer FROM once_journalled
+                WHERE tenant = ?1 AND station = ?2 AND generation = ?3 AND seq = ?4",
+            )?
+            .query_row(
+                params![&*key.tenant, key.station.as_str(), stored(key.generation), stored(key.seq)],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(match answer {
+            Some(answer) => Begin::Repeat(answer.into()),
+            None => Begin::Fresh(Token { key }),
+        })
+    }
+}
+
+impl Token<'_> {
+    /// Stores the answer with the effects. The call counts as done when the transaction is committed.
+    ///
+    /// # Errors
+    /// When the answer is not valid or the database fails. The transaction must be rolled back.
+    pub fn store(self, transaction: &Transaction<'_>, answer: &impl Message) -> Result<(), OnceError> {
+        let mut payload = Vec::with_capacity(128);
+        answer.encode(&mut payload)?;
+        Ok(self.store_payload(transaction, &String::from_utf8_lossy(&payload))?)
+    }
+
+    /// Stores the payload of an answer, the text of a JSON object, as [`store`](Self::store) does.
+    ///
+    /// # Errors
+    /// When the database fails. The transaction must be rolled back.
+    pub fn store_payload(self, transaction: &Transaction<'_>, payload: &str) -> rusqlite::Result<()> {
+        let key = self.key;
+        let (tenant, station) = (&*key.tenant, key.station.as_str());
+        let (generation, seq) = (stored(key.generation), stored(key.seq));
+        if let Some(journal) = key.journal {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO once_journalled (tenant, station, generation, seq, journal, answer)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![tenant, station, generation, seq, stored(journal), payload])?;
+            transaction
+                .prepare_cached(
+                    "DELETE FROM once_journalled WHERE tenant = ?1 AND station = ?2 AND (generation, seq) <
+                    (SELECT generation, seq FROM once_journalled WHERE tenant = ?1 AND station = ?2
+                     ORDER BY generation DESC, seq DESC LIMIT 1 OFFSET ?3)",
+                )?
+                .execute(params![tenant, station, JOURNAL_ROWS_MAX - 1])?;
+        } else {
+            transaction
+                .prepare_cached(
+                    "UPDATE once SET generation = ?3, seq = ?4, answer = ?5 WHERE tenant = ?1 AND station = ?2",
+                )?
+                .execute(params![tenant, station, generation, seq, payload])?;
+        }
+        Ok(())
+    }
+}
+
+const EMPTY: ByteString = ByteString::from_static("{}");
+
+/// SQLite has no unsigned integers. Generations are milliseconds and counters start at zero: the top half is never used.
+fn stored(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
