@@ -1,8 +1,8 @@
 //! Handlers without their types: what the tables of a router hold.
 
 use crate::{
-    Answer, Answering, CallError, Context, Handler, IntoAnswer, IntoPayload, MessageId, Parts, Raw, Registration,
-    Reply, Unhandled, Unreadable,
+    Answer, Answering, CallError, Context, Handler, IntoAnswer, IntoPayload, MessageId, Parts, Raw,
+    Registration, Reply, Unhandled, Unreadable,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -214,7 +214,9 @@ impl<F: Future> Future for Run<F> {
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Answer> {
         let this = self.project();
         // Writing the answer runs code of the handler's side too (`Into<CallError>`), so it is guarded as well.
-        match catch_unwind(AssertUnwindSafe(|| this.future.poll(task).map(|output| (this.finish)(this.to, output)))) {
+        match catch_unwind(AssertUnwindSafe(|| {
+            this.future.poll(task).map(|output| (this.finish)(this.to, output))
+        })) {
             Ok(polled) => polled,
             Err(panic) => Poll::Ready(this.to.panicked(&*panic)),
         }

@@ -1,8 +1,8 @@
 //! The table of handlers.
 
 use crate::{
-    Answer, Answering, Call, CallError, Context, Ended, Fault, Faults, Handler, IntoAnswer, IntoPayload, Parts, Raw,
-    Unhandled, Unreadable, actions,
+    Answer, Answering, Call, CallError, Context, Ended, Fault, Faults, Handler, IntoAnswer, IntoPayload,
+    Parts, Raw, Unhandled, Unreadable, actions,
     endpoint::{Bytewise, Endpoint, Incoming, Special, Typed, WithState, unhandled, unreadable},
     outcome::{Noted, Noting, Outcomes},
     raw::refusal,
@@ -129,7 +129,9 @@ impl<S: Send + Sync + 'static> Router<S> {
         H: Handler<M, S, Input = Unhandled>,
         H::Output: IntoPayload,
     {
-        self.change(|inner| inner.fallback.set_once("fallback", Arc::new(Bytewise::new(handler)), &mut inner.faults))
+        self.change(|inner| {
+            inner.fallback.set_once("fallback", Arc::new(Bytewise::new(handler)), &mut inner.faults)
+        })
     }
 
     /// Stores what must not be refused and cannot be read: StartTransaction, StopTransaction, MeterValues and
@@ -165,16 +167,18 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 
     /// Adds all handlers of another router. What both handle is a fault.
+    #[expect(clippy::needless_pass_by_value, reason = "routers are put together by value, as in axum")]
     pub fn merge(self, other: Self) -> Self {
-        self.join(other, true)
+        self.join(&other, true)
     }
 
     /// Adds those handlers of another router that this one lacks: `mine.otherwise(ready_made)`.
+    #[expect(clippy::needless_pass_by_value, reason = "routers are put together by value, as in axum")]
     pub fn otherwise(self, other: Self) -> Self {
-        self.join(other, false)
+        self.join(&other, false)
     }
 
-    fn join(self, other: Self, strict: bool) -> Self {
+    fn join(self, other: &Self, strict: bool) -> Self {
         self.change(|inner| {
             for (version, actions) in Version::ALL.into_iter().zip(&other.inner.actions) {
                 for (action, endpoint) in actions {
@@ -361,7 +365,10 @@ impl Inner<()> {
     pub(crate) fn unreadable(&self, incoming: &Incoming<'_>, violations: Violations) -> Answering {
         let kept = incoming.context.mode == Mode::Lenient
             && NEVER_REFUSED.contains(&&*incoming.action)
-            && !violations.0.iter().any(|one| matches!(one.kind, ViolationKind::NotJson | ViolationKind::NotAnObject));
+            && !violations
+                .0
+                .iter()
+                .any(|one| matches!(one.kind, ViolationKind::NotJson | ViolationKind::NotAnObject));
         if !kept {
             return incoming.refuse(&CallError::violated(&violations));
         }

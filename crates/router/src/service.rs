@@ -34,9 +34,9 @@ impl Call {
     #[must_use]
     pub fn new(context: Context, frame: ByteString) -> Self {
         let action = match switchboard_rpc::Frame::parse(&frame, context.version) {
-            Ok(
-                switchboard_rpc::Frame::Call { action, .. } | switchboard_rpc::Frame::Send { action, .. },
-            ) => action,
+            Ok(switchboard_rpc::Frame::Call { action, .. } | switchboard_rpc::Frame::Send { action, .. }) => {
+                action
+            }
             _ => ByteString::new(),
         };
         Self { context, frame, action }
