@@ -86,6 +86,11 @@ impl Layout {
         self.id.of(text)
     }
 
+    /// Whether there is a payload other than `null`.
+    pub(crate) const fn has_payload(&self) -> bool {
+        self.payload.is_some()
+    }
+
     pub(crate) fn id(&self, text: &ByteString) -> MessageId {
         MessageId::from_json(text.slice_ref(self.id.of(text)))
     }

@@ -1,8 +1,9 @@
 //! Writing frames.
 
-use super::{MessageId, text};
+use super::{FrameKind, Layout, MessageId, text};
 use crate::{ErrorCode, Version};
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// How many characters of an error description are sent (F14; part 4 of 2.0.1 and 2.1, 4.2.3; 1.6 states no limit).
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 255;
@@ -91,4 +92,34 @@ fn write_refusal(
 
 const fn or_empty_object(json: &[u8]) -> &[u8] {
     if json.is_empty() { b"{}" } else { json }
+}
+
+/// Brings an answer of ours into the form in which it is sent: the peer's own spelling of the id, `{}` for nothing,
+/// and in errors this version's name of the code and a description that is short enough (F04, F14). An answer that is
+/// in this form already is passed on as it is.
+pub(crate) fn write_answered(text: ByteString, layout: &Layout, id: &str, version: Version) -> ByteString {
+    let same_id = layout.id_json(&text) == id;
+    let payload = layout.payload(&text);
+    let mut frame = Vec::with_capacity(text.len() + id.len());
+    if layout.kind == FrameKind::Result {
+        if same_id && layout.has_payload() {
+            return text;
+        }
+        frame.extend_from_slice(b"[3,");
+        frame.extend_from_slice(id.as_bytes());
+    } else {
+        let code = layout.name(&text);
+        frame.extend_from_slice(b"[4,");
+        frame.extend_from_slice(id.as_bytes());
+        frame.push(b',');
+        let spelled = ErrorCode::from_wire(&code).map_or(&*code, |known| known.as_str(version));
+        text::write_string(&mut frame, spelled, DESCRIPTION_CHARACTERS_MAX);
+        frame.push(b',');
+        text::write_string(&mut frame, &layout.description(&text), DESCRIPTION_CHARACTERS_MAX);
+    }
+    frame.push(b',');
+    frame.extend_from_slice(if payload.starts_with('{') { payload.as_bytes() } else { b"{}" });
+    frame.push(b']');
+    // Put together from pieces of text only.
+    ByteString::try_from(frame).unwrap_or_default()
 }
