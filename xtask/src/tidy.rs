@@ -25,7 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "cli",
         &["rpc", "messages", "bus", "directory", "router", "worker", "gateway", "central", "station", "api"],
     ),
-    ("testkit", &["rpc"]),
+    ("testkit", &[]),
     ("benches", &["rpc", "messages", "bus", "directory", "router", "worker", "gateway"]),
     ("xtask", &[]),
 ];

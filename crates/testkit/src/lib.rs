@@ -1,15 +1,23 @@
 //! For tests only: finds the tools that tests need, launches the real `switchboard`, plays a charger by script.
 //!
-//! It knows the product only from outside: the command line, HTTP and the socket. Nothing here depends on a crate
-//! that it helps to test, beside the frames of `rpc`.
+//! It knows the product only from outside: the command line, HTTP and the socket. [`Switchboard`] is a running server,
+//! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software, and
+//! [`Proxy`] a line that can be cut or held up.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests run in real time and are told by the environment what is there"
 )]
-#![expect(
-    clippy::print_stderr,
-    reason = "what a test tells goes to standard error, which the runner shows if it fails"
-)]
+#![expect(clippy::print_stderr, reason = "the runner shows what a test tells on standard error if it fails")]
 
+mod charger;
+pub mod http;
+mod proxy;
+mod raw_station;
+mod switchboard;
 pub mod tools;
 pub mod wait;
+
+pub use charger::{Charger, Software};
+pub use proxy::Proxy;
+pub use raw_station::RawStation;
+pub use switchboard::{Ran, Switchboard};

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail};
 use std::fmt;
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. Generous, as it only costs time where something is broken.
@@ -12,10 +11,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// There was none before [`DEADLINE`]; `what` says what was waited for.
-pub async fn until<T, Asked>(what: impl fmt::Display, mut ask: impl FnMut() -> Asked) -> Result<T>
-where
-    Asked: Future<Output = Option<T>>,
-{
+pub async fn until<T>(what: impl fmt::Display, mut ask: impl AsyncFnMut() -> Option<T>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask().await {

@@ -1,0 +1,242 @@
+//! The real server as a process of its own, on free ports and a folder of its own.
+
+use crate::{http, wait};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// A running `switchboard run`. Dropped, it is killed and its folder removed.
+#[derive(Debug)]
+pub struct Switchboard {
+    program: Program,
+    child: Child,
+}
+
+/// What does not change when the process is started again.
+#[derive(Debug)]
+struct Program {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    folder: TempDir,
+    stations: SocketAddr,
+    api: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// What a command of the binary printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// The exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output as JSON.
+    ///
+    /// # Errors
+    /// It is none; everything that was printed is in the error.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON on standard output: {self:?}"))
+    }
+}
+
+const ATTEMPTS: usize = 5;
+
+impl Switchboard {
+    /// Starts `binary run` with further arguments and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or does not become ready; what it logged is in the error.
+    pub async fn start(binary: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
+        let mut last = anyhow!("not tried");
+        for _ in 0..ATTEMPTS {
+            let [stations, api, admin] = free_addresses()?;
+            let program = Program {
+                binary: binary.as_ref().to_path_buf(),
+                arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+                folder: tempfile::tempdir()?,
+                stations,
+                api,
+                admin,
+            };
+            let mut server = Self { child: program.spawn()?, program };
+            match server.wait_until_ready().await {
+                Ok(()) => return Ok(server),
+                // A port that was free a moment ago may be taken by now.
+                Err(error) if server.log().contains("in use") => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Where a station connects, by its id as it is to stand in the path.
+    #[must_use]
+    pub fn url(&self, station: &str) -> String {
+        format!("ws://{}/ocpp/{station}", self.program.stations)
+    }
+
+    /// Where stations connect.
+    #[must_use]
+    pub fn stations(&self) -> SocketAddr {
+        self.program.stations
+    }
+
+    /// Where the API is.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        self.program.api
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.program.admin
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.program.data_dir()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// All that it has logged so far, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.program.log_file()).unwrap_or_default()
+    }
+
+    /// Runs another command of the binary against this server and waits for its end.
+    ///
+    /// # Errors
+    /// It cannot be run, or does not end.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let mut command = self.program.command();
+        let running = command.args(arguments).stdin(Stdio::null()).output();
+        let output = timeout(2 * wait::DEADLINE, running)
+            .await
+            .with_context(|| format!("`switchboard {}` does not end", arguments.join(" ")))??;
+        Ok(Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Ends it without a word, as a power cut would.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.context("cannot kill the server")
+    }
+
+    /// Starts it again after its end, with the same ports and data.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_again(&mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_some(), "it is still running");
+        self.child = self.program.spawn()?;
+        self.wait_until_ready().await
+    }
+
+    /// Asks it to end, as an operator would, and gives back its exit code.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn terminate(&mut self) -> Result<i32> {
+        let pid = self.child.id().context("it has ended already")?;
+        let told = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        ensure!(told.success(), "cannot signal the server");
+        let status = timeout(2 * wait::DEADLINE, self.child.wait()).await.context("it does not end")??;
+        Ok(status.code().unwrap_or(-1))
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let admin = self.program.admin;
+        let child = &mut self.child;
+        let ready = wait::until("the server is ready", async || {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Some(Err(anyhow!("the server ended with {status}")));
+            }
+            matches!(http::get(admin, "/readyz").await, Ok((200, _))).then_some(Ok(()))
+        });
+        ready.await.and_then(|ready| ready).with_context(|| format!("its log:\n{}", self.log()))
+    }
+}
+
+impl Program {
+    fn spawn(&self) -> Result<Child> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let [stations, api, admin] = [self.stations, self.api, self.admin].map(|address| address.to_string());
+        let mut command = self.command();
+        command
+            .args([
+                "run",
+                "--listen",
+                &stations,
+                "--api-listen",
+                &api,
+                "--admin-listen",
+                &admin,
+                "--data-dir",
+            ])
+            .arg(self.data_dir())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
+        command.spawn().with_context(|| format!("cannot run {}", self.binary.display()))
+    }
+
+    /// The binary with nothing of the surrounding environment's settings, in its own folder.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(self.folder.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SWITCHBOARD_")) {
+            command.env_remove(name);
+        }
+        command.env("SWITCHBOARD_API_LISTEN", self.api.to_string());
+        command.env("SWITCHBOARD_DATA_DIR", self.data_dir());
+        command
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+/// Three addresses on loopback that nobody listens on now.
+fn free_addresses() -> Result<[SocketAddr; 3]> {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
+    let mut addresses = Vec::new();
+    for listener in &listeners {
+        match listener {
+            Ok(listener) => addresses.push(listener.local_addr()?),
+            Err(error) => bail!("no free port: {error}"),
+        }
+    }
+    addresses.try_into().map_err(|_| anyhow!("fewer addresses than listeners"))
+}

@@ -1,0 +1,294 @@
+"""A charging station made of PyPI's `ocpp` and `websockets`, driven line by line.
+
+Each line on standard input is a JSON object {"do": NAME, ...}; each gets one line {"done": NAME, ...} on standard
+output, or {"failed": NAME, "error": ...}. What happens by itself is told as {"event": NAME, ...}. The library checks
+all that it sends and receives against the official schemas; what it finds wrong makes a request fail.
+
+Usage: charger.py 1.6|2.0.1
+"""
+
+import asyncio
+import base64
+import json
+import sys
+import uuid
+from datetime import datetime, timezone
+
+import ocpp.v16
+import ocpp.v201
+from ocpp.exceptions import OCPPError
+from ocpp.routing import on
+from ocpp.v16 import call as call16
+from ocpp.v16 import call_result as result16
+from ocpp.v201 import call as call201
+from ocpp.v201 import call_result as result201
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
+def now():
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Station16(ocpp.v16.ChargePoint):
+    """What the library calls a charge point, with the commands that the tests send."""
+
+    driver = None
+
+    @on("RemoteStartTransaction")
+    def remote_start(self, id_tag, **_):
+        say(event="called", action="RemoteStartTransaction", tag=id_tag)
+        return result16.RemoteStartTransaction(status="Accepted")
+
+    @on("RemoteStopTransaction")
+    def remote_stop(self, transaction_id):
+        say(event="called", action="RemoteStopTransaction", transaction=transaction_id)
+        mine = transaction_id == self.driver.transaction
+        return result16.RemoteStopTransaction(status="Accepted" if mine else "Rejected")
+
+    @on("GetConfiguration")
+    def get_configuration(self, **_):
+        return result16.GetConfiguration(
+            configuration_key=[{"key": "HeartbeatInterval", "readonly": False, "value": "300"}]
+        )
+
+    @on("Reset")
+    async def reset(self, **_):
+        say(event="called", action="Reset")
+        await self.driver.hang()
+        return result16.Reset(status="Accepted")
+
+
+class Station201(ocpp.v201.ChargePoint):
+    """The same for 2.0.1."""
+
+    driver = None
+
+    @on("RequestStartTransaction")
+    def request_start(self, id_token, remote_start_id, **_):
+        say(event="called", action="RequestStartTransaction", tag=id_token["id_token"], id=remote_start_id)
+        return result201.RequestStartTransaction(status="Accepted")
+
+    @on("RequestStopTransaction")
+    def request_stop(self, transaction_id, **_):
+        say(event="called", action="RequestStopTransaction", transaction=transaction_id)
+        mine = transaction_id == self.driver.transaction
+        return result201.RequestStopTransaction(status="Accepted" if mine else "Rejected")
+
+    @on("GetVariables")
+    def get_variables(self, get_variable_data, **_):
+        return result201.GetVariables(
+            get_variable_result=[
+                {
+                    "attribute_status": "Accepted",
+                    "attribute_value": "300",
+                    "component": wanted["component"],
+                    "variable": wanted["variable"],
+                }
+                for wanted in get_variable_data
+            ]
+        )
+
+    @on("Reset")
+    async def reset(self, **_):
+        say(event="called", action="Reset")
+        await self.driver.hang()
+        return result201.Reset(status="Accepted")
+
+
+class Driver16:
+    """The tests' requests in the terms of 1.6."""
+
+    station_class = Station16
+
+    def __init__(self):
+        self.station = None
+        self.socket = None
+        self.reading = None
+        self.transaction = None
+        self.hangs = False
+
+    async def connect(self, url, protocols, password=None, user=None):
+        headers = {}
+        if password is not None:
+            credentials = f"{user or url.rsplit('/', 1)[1]}:{password}".encode()
+            headers["Authorization"] = "Basic " + base64.b64encode(credentials).decode()
+        try:
+            self.socket = await connect(
+                url, subprotocols=protocols, additional_headers=headers, proxy=None, open_timeout=30
+            )
+        except InvalidStatus as refused:
+            return {"status": refused.response.status_code}
+        self.station = self.station_class(url.rsplit("/", 1)[1], self.socket)
+        self.station.driver = self
+        self.reading = asyncio.ensure_future(self.read(self.station, self.socket))
+        return {"status": 101, "protocol": self.socket.subprotocol}
+
+    @staticmethod
+    async def read(station, socket):
+        try:
+            await station.start()
+        except ConnectionClosed:
+            say(event="closed", code=socket.close_code, reason=socket.close_reason)
+
+    async def hang(self):
+        """Makes the station deaf for good, once it was told to hang."""
+        while self.hangs:
+            await asyncio.sleep(3600)
+
+    async def misbehave(self):
+        self.hangs = True
+        return {}
+
+    async def drop(self):
+        """The line is cut: no close frame, no goodbye."""
+        self.socket.transport.abort()
+        await self.reading
+        return {}
+
+    async def call(self, payload):
+        return await self.station.call(payload, suppress=False)
+
+    async def boot(self):
+        answer = await self.call(call16.BootNotification(charge_point_model="Peer", charge_point_vendor="PyPI"))
+        return {"status": answer.status, "interval": answer.interval}
+
+    async def heartbeat(self):
+        answer = await self.call(call16.Heartbeat())
+        return {"time": answer.current_time}
+
+    async def authorize(self, tag):
+        answer = await self.call(call16.Authorize(id_tag=tag))
+        return {"status": answer.id_tag_info["status"]}
+
+    async def report(self, status):
+        await self.call(call16.StatusNotification(connector_id=1, error_code="NoError", status=status, timestamp=now()))
+        return {}
+
+    async def start(self, tag, meter, timestamp):
+        answer = await self.call(
+            call16.StartTransaction(connector_id=1, id_tag=tag, meter_start=meter, timestamp=timestamp)
+        )
+        self.transaction = answer.transaction_id
+        return {"transaction": answer.transaction_id, "status": answer.id_tag_info["status"]}
+
+    async def meter(self, value, timestamp):
+        sample = {"value": str(value), "measurand": "Energy.Active.Import.Register", "unit": "Wh"}
+        await self.call(
+            call16.MeterValues(
+                connector_id=1,
+                transaction_id=self.transaction,
+                meter_value=[{"timestamp": timestamp, "sampled_value": [sample]}],
+            )
+        )
+        return {}
+
+    async def stop(self, meter, timestamp):
+        await self.call(
+            call16.StopTransaction(
+                transaction_id=self.transaction, meter_stop=meter, timestamp=timestamp, reason="Local"
+            )
+        )
+        return {}
+
+
+class Driver201(Driver16):
+    """The tests' requests in the terms of 2.0.1."""
+
+    station_class = Station201
+
+    def __init__(self):
+        super().__init__()
+        self.sequence = 0
+        self.started = None
+
+    async def boot(self):
+        answer = await self.call(
+            call201.BootNotification(
+                charging_station={"model": "Peer", "vendor_name": "PyPI"}, reason="PowerUp"
+            )
+        )
+        return {"status": answer.status, "interval": answer.interval}
+
+    async def heartbeat(self):
+        answer = await self.call(call201.Heartbeat())
+        return {"time": answer.current_time}
+
+    async def authorize(self, tag):
+        answer = await self.call(call201.Authorize(id_token={"id_token": tag, "type": "ISO14443"}))
+        return {"status": answer.id_token_info["status"]}
+
+    async def report(self, status):
+        status = {"Available": "Available", "Charging": "Occupied"}[status]
+        await self.call(
+            call201.StatusNotification(timestamp=now(), connector_status=status, evse_id=1, connector_id=1)
+        )
+        return {}
+
+    async def event(self, kind, trigger, value, timestamp, **more):
+        return await self.call(
+            call201.TransactionEvent(
+                event_type=kind,
+                timestamp=timestamp,
+                trigger_reason=trigger,
+                seq_no=self.sequence,
+                transaction_info={"transaction_id": self.transaction},
+                meter_value=[
+                    {
+                        "timestamp": timestamp,
+                        "sampled_value": [{"value": value, "measurand": "Energy.Active.Import.Register"}],
+                    }
+                ],
+                **more,
+            )
+        )
+
+    async def start(self, tag, meter, timestamp):
+        # The same start again is the same event again.
+        if self.started != timestamp:
+            self.started, self.transaction, self.sequence = timestamp, str(uuid.uuid4()), 0
+        answer = await self.event(
+            "Started",
+            "Authorized",
+            meter,
+            timestamp,
+            evse={"id": 1, "connector_id": 1},
+            id_token={"id_token": tag, "type": "ISO14443"},
+        )
+        return {"transaction": self.transaction, "status": answer.id_token_info["status"]}
+
+    async def meter(self, value, timestamp):
+        self.sequence += 1
+        await self.event("Updated", "MeterValuePeriodic", value, timestamp)
+        return {}
+
+    async def stop(self, meter, timestamp):
+        self.sequence += 1
+        await self.event("Ended", "StopAuthorized", meter, timestamp)
+        return {}
+
+
+REQUESTS = ["connect", "misbehave", "drop", "boot", "heartbeat", "authorize", "report", "start", "meter", "stop"]
+
+
+async def main():
+    driver = {"1.6": Driver16, "2.0.1": Driver201}[sys.argv[1]]()
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        request = json.loads(line)
+        name = request.pop("do")
+        assert name in REQUESTS, name
+        try:
+            say(done=name, **await getattr(driver, name)(**request))
+        except OCPPError as error:
+            say(failed=name, error=f"{type(error).__name__}: {error}", code=error.code)
+        except (ConnectionClosed, OSError, TimeoutError, asyncio.TimeoutError) as error:
+            say(failed=name, error=f"{type(error).__name__}: {error}", code="lost")
+
+
+asyncio.run(main())
