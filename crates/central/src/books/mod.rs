@@ -1,0 +1,47 @@
+//! The books: what is written down for each message, as plain functions on plain values inside a transaction of the
+//! store. They know no OCPP types; handlers bring these into the forms here.
+//!
+//! Everything here may run again after a rollback and keeps nothing outside of the transaction.
+
+mod alarm;
+mod charge;
+mod event;
+mod notice;
+pub(crate) mod query;
+mod reading;
+mod stamp;
+mod station;
+mod status;
+mod token;
+mod unreadable;
+
+pub use alarm::AlarmKind;
+pub(crate) use alarm::Forgiven;
+pub(crate) use charge::{Start, Started, Stop};
+pub(crate) use event::{Event, EventKind};
+pub(crate) use notice::Part;
+pub(crate) use reading::Reading;
+pub(crate) use stamp::Stamp;
+pub(crate) use station::Boot;
+pub(crate) use status::Status;
+pub use token::TokenStatus;
+pub(crate) use token::Verdict;
+
+use rusqlite::Connection;
+
+/// The rules by which messages are answered; a part of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) accept_unknown_tokens: bool,
+    pub(crate) refuse_concurrent: bool,
+}
+
+/// One station's books, open inside a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ledger<'t> {
+    db: &'t Connection,
+    tenant: &'t str,
+    station: i64,
+    now_ms: i64,
+    rules: Rules,
+}

@@ -1,0 +1,146 @@
+//! Meter readings. One row per `meterValue` element, with its samples as the station wrote them.
+//!
+//! A row per sample would cost a 12-sample message twelve inserts; samples are only ever read together. What belongs to
+//! one transaction lies together and in order of time.
+
+use super::{AlarmKind, Ledger, Stamp};
+use crate::decimal::Decimal;
+use crate::store::StoreError;
+use rusqlite::OptionalExtension;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// One `meterValue` element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) at: Stamp,
+    /// A JSON array of `sampledValue` objects, values with all their digits.
+    pub(crate) samples: String,
+    /// The import register over all phases in Wh, if it is among the samples.
+    pub(crate) energy: Option<Decimal>,
+    /// A sample of that register is not a number.
+    pub(crate) unusable: bool,
+}
+
+/// What tells one sample of a reading from another (`OCPP-J.md` 11.2); absent means the default of the schema.
+#[derive(PartialEq, Eq, Deserialize)]
+struct SampleKey<'a> {
+    #[serde(borrow, default)]
+    measurand: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    phase: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    location: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    context: Option<Cow<'a, str>>,
+}
+
+impl SampleKey<'_> {
+    /// With the schema's defaults in place of what is absent: a repeat may write them out.
+    fn with_defaults(mut self) -> Self {
+        self.measurand.get_or_insert(Cow::Borrowed("Energy.Active.Import.Register"));
+        self.location.get_or_insert(Cow::Borrowed("Outlet"));
+        self.context.get_or_insert(Cow::Borrowed("Sample.Periodic"));
+        self
+    }
+}
+
+impl Ledger<'_> {
+    /// Keeps readings. Samples that are there already are replaced, so that repeats and overlaps change nothing.
+    pub(crate) fn readings(&self, charge: i64, evse: i64, readings: &[Reading]) -> Result<(), StoreError> {
+        for reading in readings {
+            self.reading(charge, evse, reading)?;
+        }
+        Ok(())
+    }
+
+    fn reading(&self, charge: i64, evse: i64, reading: &Reading) -> Result<(), StoreError> {
+        let new = self
+            .db
+            .prepare_cached(
+                "INSERT INTO reading (station, charge, at_us, evse, at, energy_wh, samples)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            )?
+            .execute((
+                self.station,
+                charge,
+                reading.at.us,
+                evse,
+                &reading.at.text,
+                reading.energy.map(|energy| energy.to_string()),
+                &reading.samples,
+            ))?;
+        if reading.unusable {
+            self.alarm(
+                AlarmKind::NotANumber,
+                &charge.to_string(),
+                "a sample of the energy register is not a number; it is kept as it came",
+            )?;
+        }
+        if new == 0 { self.merge(charge, evse, reading) } else { Ok(()) }
+    }
+
+    /// The rare case: there is a reading of that moment. One message may mix old samples and new ones.
+    fn merge(&self, charge: i64, evse: i64, reading: &Reading) -> Result<(), StoreError> {
+        let kept: Option<String> = self
+            .db
+            .prepare_cached(
+                "SELECT samples FROM reading WHERE station = ?1 AND charge = ?2 AND at_us = ?3 AND evse = ?4",
+            )?
+            .query_row((self.station, charge, reading.at.us, evse), |row| row.get(0))
+            .optional()?;
+        let Some(kept) = kept.filter(|kept| *kept != reading.samples) else { return Ok(()) };
+        let Some(merged) = merged(&kept, &reading.samples) else {
+            return Err(StoreError::Invalid("samples in the books cannot be read".to_owned()));
+        };
+        self.db
+            .prepare_cached(
+                "UPDATE reading SET samples = ?5, energy_wh = coalesce(?6, energy_wh)
+                 WHERE station = ?1 AND charge = ?2 AND at_us = ?3 AND evse = ?4",
+            )?
+            .execute((
+                self.station,
+                charge,
+                reading.at.us,
+                evse,
+                merged,
+                reading.energy.map(|energy| energy.to_string()),
+            ))?;
+        Ok(())
+    }
+}
+
+/// Both lists of samples as one; of two of the same key the newer.
+fn merged(kept: &str, newer: &str) -> Option<String> {
+    let mut samples: Vec<&RawValue> = serde_json::from_str(kept).ok()?;
+    for sample in serde_json::from_str::<Vec<&RawValue>>(newer).ok()? {
+        let key = key(sample)?;
+        match samples.iter_mut().find(|other| self::key(other).is_some_and(|other| other == key)) {
+            Some(other) => *other = sample,
+            None => samples.push(sample),
+        }
+    }
+    serde_json::to_string(&samples).ok()
+}
+
+fn key(sample: &RawValue) -> Option<SampleKey<'_>> {
+    serde_json::from_str::<SampleKey<'_>>(sample.get()).ok().map(SampleKey::with_defaults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merged;
+
+    #[test]
+    fn samples_of_one_moment_are_merged_by_what_they_measure() {
+        let kept = r#"[{"value":"95.0","unit":"Wh"},{"value":"246.6","measurand":"Voltage","phase":"L1"}]"#;
+        let newer =
+            r#"[{"value":"247.0","measurand":"Voltage","phase":"L2"},{"value":"95.00","location":"Outlet"}]"#;
+        assert_eq!(
+            merged(kept, newer).unwrap(),
+            r#"[{"value":"95.00","location":"Outlet"},{"value":"246.6","measurand":"Voltage","phase":"L1"},{"value":"247.0","measurand":"Voltage","phase":"L2"}]"#
+        );
+        assert_eq!(merged(kept, kept).unwrap(), kept);
+    }
+}

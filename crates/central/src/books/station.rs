@@ -1,0 +1,86 @@
+//! Stations: who they are, and how their registration was answered.
+
+use super::{Ledger, Rules};
+use crate::store::StoreError;
+use rusqlite::{Connection, OptionalExtension};
+
+/// What a BootNotification says of the station.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Boot {
+    pub(crate) version: &'static str,
+    pub(crate) vendor: String,
+    pub(crate) model: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) firmware: Option<String>,
+    /// The message as it came.
+    pub(crate) payload: String,
+}
+
+impl<'t> Ledger<'t> {
+    /// Opens the books of a station; begins them at its first message.
+    pub(crate) fn open(
+        db: &'t Connection,
+        tenant: &'t str,
+        identity: &str,
+        version: &str,
+        now_ms: i64,
+        rules: Rules,
+    ) -> Result<Self, StoreError> {
+        let known = db
+            .prepare_cached("SELECT id FROM station WHERE tenant = ?1 AND identity = ?2")?
+            .query_row([tenant, identity], |row| row.get(0))
+            .optional()?;
+        let station = match known {
+            Some(station) => station,
+            None => {
+                db.prepare_cached(
+                    "INSERT INTO station (tenant, identity, version, first_seen_ms) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute((tenant, identity, version, now_ms))?;
+                db.last_insert_rowid()
+            }
+        };
+        Ok(Self { db, tenant, station, now_ms, rules })
+    }
+
+    /// How the station's last BootNotification was answered; none if it never booted with us.
+    pub(crate) fn registration(&self) -> Result<Option<String>, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT registration FROM station WHERE id = ?1")?
+            .query_row([self.station], |row| row.get(0))?)
+    }
+
+    /// Records a boot; gives out the answer's status: what was laid down for this station, else `otherwise`.
+    pub(crate) fn boot(&self, boot: &Boot, otherwise: &str) -> Result<String, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "UPDATE station SET version = ?2, vendor = ?3, model = ?4, serial = ?5, firmware = ?6, boot = ?7,
+                        booted_ms = ?8, registration = coalesce(policy, ?9)
+                 WHERE id = ?1 RETURNING registration",
+            )?
+            .query_row(
+                (
+                    self.station,
+                    boot.version,
+                    &boot.vendor,
+                    &boot.model,
+                    &boot.serial,
+                    &boot.firmware,
+                    &boot.payload,
+                    self.now_ms,
+                    otherwise,
+                ),
+                |row| row.get(0),
+            )?)
+    }
+
+    /// Lays down how the station's next BootNotification is answered; none: as configured.
+    pub(crate) fn set_policy(&self, policy: Option<&str>) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached("UPDATE station SET policy = ?2 WHERE id = ?1")?
+            .execute((self.station, policy))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Opening the database file: one owner, a schema we know, and settings under which an answered commit is on the disk.
+
+use super::schema;
+use super::{OpenError, StoreError};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Above this size the whole file is no longer checked at each start; damage then shows when it is read.
+const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The write-ahead log is cut back to this size after a checkpoint, so that one burst does not keep its space for ever.
+const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+
+/// The exclusive right to a database file. The operating system releases it when the process ends, however it ends.
+///
+/// A file of its own is locked, since closing any other handle on the database itself would drop the locks that SQLite
+/// holds there.
+#[derive(Debug)]
+pub(super) struct Owner {
+    _file: File,
+}
+
+impl Owner {
+    fn claim(database: &Path) -> Result<Self, OpenError> {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: database.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+        }
+    }
+}
+
+/// Opens the file for its one writer, makes it if there is none, and brings its schema up to date.
+pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner), OpenError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
+    }
+    let owner = Owner::claim(path)?;
+    let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let fault = |source: rusqlite::Error| explain(path, source);
+    let mut connection = Connection::open(path).map_err(fault)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
+    schema::check_origin(&connection, path)?;
+    if size > 0 && size <= CHECKED_BYTES_MAX {
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fault)?;
+        if verdict != "ok" {
+            return Err(OpenError::Damaged { path: path.to_owned(), detail: verdict });
+        }
+    }
+    // FULL in WAL mode syncs the log at every commit: what is answered afterwards survives a power cut.
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(fault)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(fault)?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(fault)?;
+    connection.pragma_update(None, "cache_size", -32 * 1024).map_err(fault)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT).map_err(fault)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fault)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    schema::migrate(&mut connection, path, now_ms)?;
+    Ok((connection, owner))
+}
+
+/// Opens the file once more, for reading only. The writer has opened it before.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let fault = |source: rusqlite::Error| explain(path, source);
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(fault)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(fault)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The error at opening that an error of SQLite stands for.
+pub(super) fn explain(path: &Path, source: rusqlite::Error) -> OpenError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Damaged { path: path.to_owned(), detail: source.to_string() }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            OpenError::InUse { path: path.to_owned() }
+        }
+        _ => OpenError::Sql { path: path.to_owned(), source },
+    }
+}
+
+/// Moves the log into the database and empties it, so that a closed store is one file.
+pub(super) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The tables, and how an older file becomes a present one: each step once, in order, by `user_version`.
+
+use super::OpenError;
+use super::open::explain;
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+
+/// Marks a file as ours (`PRAGMA application_id`): "SwCe".
+const APPLICATION: i64 = 0x5377_4365;
+
+/// Step `n` brings schema version `n` to `n + 1`. A step that was released is never changed.
+const STEPS: &[&str] = &[include_str!("schema_1.sql")];
+
+/// The newest schema version that this program knows.
+#[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
+const KNOWN: i64 = STEPS.len() as i64;
+
+/// 2025-01-01, from which the first transaction id of a new file is counted.
+const EPOCH_MS: i64 = 1_735_689_600_000;
+
+/// Refuses a file that is no database, a damaged one, or another program's.
+pub(super) fn check_origin(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let fault = |source| explain(path, source);
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fault)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
+    if application == APPLICATION || (application == 0 && tables == 0) {
+        return Ok(());
+    }
+    Err(OpenError::Foreign { path: path.to_owned() })
+}
+
+/// Brings the schema up to date.
+pub(super) fn migrate(connection: &mut Connection, path: &Path, now_ms: i64) -> Result<(), OpenError> {
+    let fault = |source| explain(path, source);
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
+    if found > KNOWN {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known: KNOWN });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for (index, step) in STEPS.iter().enumerate().skip(done) {
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+        transaction.execute_batch(step).map_err(fault)?;
+        if index == 0 {
+            transaction.pragma_update(None, "application_id", APPLICATION).map_err(fault)?;
+            // Transaction ids go on where no earlier file of this installation can have been: chargers still hold the
+            // ids of a file that was lost, and a stop of theirs must not end a new transaction. One id per second
+            // since 2025 leaves more than nine in ten of all 32-bit ids for use.
+            let first = ((now_ms - EPOCH_MS) / 1000).clamp(0, i64::from(i32::MAX) / 4);
+            transaction
+                .execute("INSERT INTO counter (name, value) VALUES ('transaction_16', ?1)", [first])
+                .map_err(fault)?;
+            // Those of 2.x never travel to a station: they live above all that 1.6 can say.
+            transaction
+                .execute("INSERT INTO counter (name, value) VALUES ('transaction_2x', ?1)", [1_i64 << 32])
+                .map_err(fault)?;
+        }
+        let version = i64::try_from(index + 1).unwrap_or(KNOWN);
+        transaction.pragma_update(None, "user_version", version).map_err(fault)?;
+        transaction.commit().map_err(fault)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! The one thread that writes, and group commit.
+//!
+//! Handlers send work over a bounded queue. The thread takes what is there, does it all in one transaction, commits
+//! (one sync of the disk for all of them) and only then tells each its result. While it syncs, the next batch gathers;
+//! so it never waits for company, and one lonely call is as fast as the disk allows.
+//!
+//! Work must be repeatable (`Fn`): the batch first runs without savepoints, which cost every call a copy of the pages
+//! that it shares with others in the batch. Only when one of it fails is everything rolled back and done again with a
+//! savepoint around each, so that a failing call costs its neighbours time and nothing else.
+
+use super::open::{Owner, checkpoint};
+use super::{Limits, StoreError};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the writer has done since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) written: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) repeated: AtomicU64,
+}
+
+/// Work for the writer, with the place where its result goes.
+pub(super) trait Job: Send {
+    /// Does the work; whether it succeeded. May be called again after a rollback.
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+    /// Tells the result: that of the work if it was committed, else why it was not.
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// What travels over the queue.
+pub(super) enum Message {
+    /// Work to do.
+    Job(Box<dyn Job>),
+    /// Write what was sent before this, then close; answered when all is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// A job made of a closure.
+pub(super) struct Work<F, R> {
+    work: F,
+    result: Option<Result<R, StoreError>>,
+    reply: oneshot::Sender<Result<R, StoreError>>,
+}
+
+impl<F, R> Work<F, R> {
+    pub(super) const fn new(work: F, reply: oneshot::Sender<Result<R, StoreError>>) -> Self {
+        Self { work, result: None, reply }
+    }
+}
+
+impl<F, R> Job for Work<F, R>
+where
+    F: Fn(&Transaction<'_>) -> Result<R, StoreError> + Send,
+    R: Send,
+{
+    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+        let work = &self.work;
+        let result = catch_unwind(AssertUnwindSafe(|| work(transaction)))
+            .unwrap_or_else(|_| Err(StoreError::Panicked));
+        let succeeded = result.is_ok();
+        self.result = Some(result);
+        succeeded
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        let result = match (committed, self.result) {
+            (Ok(()), Some(result)) => result,
+            // Its own fault is more telling than that of the whole batch.
+            (Err(_), Some(Err(error))) | (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(StoreError::Closed),
+        };
+        // Nobody may be waiting any more: the call was abandoned at its deadline. What is stored stays stored.
+        drop(self.reply.send(result));
+    }
+}
+
+/// Runs until every sender is gone or a `Close` arrives.
+pub(super) fn run(
+    mut connection: Connection,
+    owner: Owner,
+    mut queue: mpsc::Receiver<Message>,
+    limits: Limits,
+    counters: &Arc<Counters>,
+) {
+    let mut waiting_for_close = Vec::new();
+    let mut batch: Vec<Box<dyn Job>> = Vec::new();
+    while let Some(message) = queue.blocking_recv() {
+        match message {
+            Message::Job(job) => batch.push(job),
+            Message::Close(done) => {
+                // What is already queued is still written; what comes later is refused at the sender.
+                queue.close();
+                waiting_for_close.push(done);
+                continue;
+            }
+        }
+        waiting_for_close.extend(serve(&mut connection, &mut batch, &mut queue, limits, counters));
+        if !waiting_for_close.is_empty() {
+            queue.close();
+        }
+    }
+    if let Err(error) = checkpoint(&connection) {
+        tracing::warn!(%error, "the log could not be merged into the database; that happens at the next start");
+    }
+    drop(connection);
+    drop(owner);
+    for done in waiting_for_close {
+        drop(done.send(()));
+    }
+}
+
+/// Does one batch: what is in `batch` and what else is queued, within the limits. Gives out requests to close.
+fn serve(
+    connection: &mut Connection,
+    batch: &mut Vec<Box<dyn Job>>,
+    queue: &mut mpsc::Receiver<Message>,
+    limits: Limits,
+    counters: &Counters,
+) -> Vec<oneshot::Sender<()>> {
+    let mut closing = Vec::new();
+    let outcome = first_pass(connection, batch, queue, limits, &mut closing).and_then(|clean| {
+        if clean {
+            return Ok(());
+        }
+        counters.repeated.fetch_add(1, Ordering::Relaxed);
+        second_pass(connection, batch)
+    });
+    match &outcome {
+        Ok(()) => {
+            counters.commits.fetch_add(1, Ordering::Relaxed);
+            counters.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        }
+        Err(error) => {
+            counters.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            tracing::error!(
+                error = %chain(error),
+                calls = batch.len(),
+                "calls could not be stored; their stations get an error and send them again"
+            );
+        }
+    }
+    for job in batch.drain(..) {
+        job.finish(outcome.clone());
+    }
+    closing
+}
+
+/// Everything in one transaction without savepoints; commits when all succeeded, and tells whether they did.
+#[expect(clippy::disallowed_methods, reason = "the writer bounds a batch by the time it has taken")]
+fn first_pass(
+    connection: &mut Connection,
+    batch: &mut Vec<Box<dyn Job>>,
+    queue: &mut mpsc::Receiver<Message>,
+    limits: Limits,
+    closing: &mut Vec<oneshot::Sender<()>>,
+) -> Result<bool, StoreError> {
+    let begun = Instant::now();
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut clean = true;
+    let mut next = 0;
+    loop {
+        while let Some(job) = batch.get_mut(next) {
+            // After a failure the rest is only gathered; it runs in the second pass.
+            clean = clean && job.run(&transaction);
+            next += 1;
+        }
+        if next >= limits.batch_calls_max || begun.elapsed() >= limits.batch_time_max {
+            break;
+        }
+        match queue.try_recv() {
+            Ok(Message::Job(job)) => batch.push(job),
+            Ok(Message::Close(done)) => closing.push(done),
+            Err(_) => break,
+        }
+    }
+    if clean {
+        transaction.commit()?;
+    }
+    Ok(clean)
+}
+
+/// Everything again, each with a savepoint; commits what succeeded.
+fn second_pass(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for job in &mut *batch {
+        transaction.execute_batch("SAVEPOINT job")?;
+        if !job.run(&transaction) {
+            if transaction.is_autocommit() {
+                // A full disk or a failing one: SQLite has rolled back all of it by itself.
+                return Err(StoreError::Full);
+            }
+            transaction.execute_batch("ROLLBACK TO job")?;
+        }
+        transaction.execute_batch("RELEASE job")?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// An error with its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
