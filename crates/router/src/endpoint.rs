@@ -47,7 +47,13 @@ impl Incoming<'_> {
     }
 
     fn parts<'b>(&'b self, warnings: &'b [Violation]) -> Parts<'b> {
-        Parts { context: self.context, id: Some(&self.id), action: &self.action, warnings }
+        Parts {
+            context: self.context,
+            id: Some(&self.id),
+            action: &self.action,
+            payload: &self.payload,
+            warnings,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Parts<'a> {
     pub id: Option<&'a MessageId>,
     /// The action.
     pub action: &'a str,
+    /// The payload, byte by byte as the station sent it; empty for the outcome of a command.
+    pub payload: &'a ByteString,
     /// What was forgiven when the message was read.
     pub warnings: &'a [Violation],
 }

@@ -310,7 +310,13 @@ impl Router {
     /// Hands the outcome of a command to [`on_outcome`](Self::on_outcome). Without such a handler it is dropped.
     pub async fn outcome(&self, context: &Context, ended: Ended) {
         if let Some(outcomes) = &self.inner.outcomes {
-            let parts = Parts { context, id: None, action: &ended.action.clone(), warnings: &[] };
+            let parts = Parts {
+                context,
+                id: None,
+                action: &ended.action.clone(),
+                payload: &ByteString::new(),
+                warnings: &[],
+            };
             outcomes.call(&parts, &(), ended).await;
         }
     }
