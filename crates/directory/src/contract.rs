@@ -183,7 +183,8 @@ impl DirectoryError {
     }
 }
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+/// What every method gives back.
+pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
 /// Knows where every station is, what is queued for it, and what was journalled.
 ///

@@ -1,8 +1,12 @@
 //! Where a station is, what is queued for it and what was journalled.
 
 mod contract;
+pub mod embedded;
+mod locations;
 
 pub use contract::{
     Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, OutboxState,
     PasswordHash, StationKey, StationRecord,
 };
+pub use embedded::Embedded;
+pub use locations::Locations;

@@ -1,0 +1,282 @@
+//! The embedded directory: SQLite for what must survive, memory for what changes with every connection.
+
+mod fault;
+mod journal;
+mod live;
+mod lock;
+mod outbox;
+mod schema;
+mod stations;
+mod store;
+
+use crate::contract::{
+    Account, Answer, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry,
+    StationKey, StationRecord,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use live::Live;
+use lock::Lock;
+use rusqlite::Connection;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::Store;
+use switchboard_bus::{OutcomeKind, Registration};
+use switchboard_rpc::{StationId, Version};
+
+/// Where the embedded directory keeps its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// A folder of its own, made if it is not there. Default `./switchboard-data`. One process has it at a time.
+    pub data_dir: PathBuf,
+    /// How large the database may become, in bytes; none, the default: as the disk allows. When it is reached, what
+    /// would need more fails as full; what is there stays.
+    pub bytes_max: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("./switchboard-data"), bytes_max: None }
+    }
+}
+
+impl Config {
+    /// Data in this folder, and otherwise the defaults.
+    #[must_use]
+    pub fn in_dir(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), ..Self::default() }
+    }
+}
+
+/// A directory within one process. One process owns its data; another gets [`DirectoryError::Owned`].
+///
+/// # What it keeps where
+/// Connections, leases and the count of what is journalled are in memory: claiming, releasing and locating never touch
+/// the disk. What a station's row says of its last coming and going is written in batches, some seconds late. All else is
+/// committed, and synced, before it is answered; operations that come together share one sync.
+///
+/// # When the disk is full
+/// What needs room fails with [`DirectoryError::Full`] and leaves everything as it was. It works again by itself as soon
+/// as there is room.
+///
+/// # Bounds
+/// A million stations, 256 waiting commands per station, outcomes for a day; the journal may have the whole disk.
+#[derive(Debug)]
+pub struct Embedded {
+    store: Store,
+    live: Arc<Live>,
+}
+
+impl Embedded {
+    /// Opens the directory in this folder; makes it if there is none. Blocks while the file is checked.
+    ///
+    /// # Errors
+    /// When another process owns it, when it is damaged or newer than this program, or cannot be opened.
+    pub fn open(config: &Config) -> Result<Self, DirectoryError> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|error| DirectoryError::Away(Box::new(error)))?;
+        let file = config.data_dir.join(FILE_NAME);
+        let lock = Lock::take(&file)?;
+        let connection = schema::open(Some(&file), config)?;
+        Self::start(connection, lock)
+    }
+
+    /// A directory that is gone when it is dropped, for tests.
+    ///
+    /// # Errors
+    /// When there is no memory, or no thread.
+    pub fn in_memory() -> Result<Self, DirectoryError> {
+        Self::start(schema::open(None, &Config::default())?, ())
+    }
+
+    fn start(connection: Connection, held: impl Send + 'static) -> Result<Self, DirectoryError> {
+        let live = Arc::new(Live::default());
+        stations::load(&connection, &live)?;
+        Ok(Self { store: Store::start(connection, held)?, live })
+    }
+
+    /// Has the changed rows written if it is time. If the queue is full, they are written another time.
+    fn flush_if_due(&self, now_ms: i64) {
+        if self.live.flush_due(now_ms) && !self.store.try_post(stations::Flush::new(Arc::clone(&self.live))) {
+            self.live.not_flushed();
+        }
+    }
+}
+
+impl Directory for Embedded {
+    fn claim<'a>(
+        &'a self,
+        key: &'a StationKey,
+        gateway: &'a ByteString,
+        version: Version,
+        now_ms: i64,
+    ) -> Answer<'a, Claim> {
+        let claim = self.live.claim(key, gateway, version, now_ms);
+        self.flush_if_due(now_ms);
+        ready(claim)
+    }
+
+    fn release<'a>(&'a self, key: &'a StationKey, generation: u64, now_ms: i64) -> Answer<'a, ()> {
+        self.live.release(key, generation, now_ms);
+        self.flush_if_due(now_ms);
+        ready(Ok(()))
+    }
+
+    fn locate<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<Location>> {
+        ready(Ok(self.live.locate(key, now_ms)))
+    }
+
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
+        self.live.lease(gateway, until_ms);
+        // Gateways renew every second or so: also what changed last is written before long.
+        self.flush_if_due(until_ms);
+        ready(Ok(()))
+    }
+
+    fn stations<'a>(
+        &'a self,
+        tenant: &'a str,
+        after: Option<&'a StationId>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Answer<'a, Vec<StationRecord>> {
+        ready(Ok(self.live.stations(tenant, after, limit, now_ms)))
+    }
+
+    fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()> {
+        let (live, key) = (Arc::clone(&self.live), key.clone());
+        let after_key = key.clone();
+        self.store.call_then(
+            move |connection| stations::set_registration(connection, &key, registration),
+            move |()| live.set_registration(&after_key, registration),
+        )
+    }
+
+    fn account<'a>(&'a self, key: &'a StationKey) -> Answer<'a, Option<Account>> {
+        if !self.live.has_account(key) {
+            return ready(Ok(None));
+        }
+        let key = key.clone();
+        self.store.call(move |connection| stations::account(connection, &key))
+    }
+
+    fn put_account(&self, account: Account) -> Answer<'_, ()> {
+        let (live, key) = (Arc::clone(&self.live), account.key.clone());
+        let has_password = account.password.is_some();
+        self.store.call_then(
+            move |connection| stations::put_account(connection, &account),
+            move |()| live.set_account(&key, Some(has_password)),
+        )
+    }
+
+    fn remove_account<'a>(&'a self, key: &'a StationKey) -> Answer<'a, bool> {
+        let (live, key) = (Arc::clone(&self.live), key.clone());
+        let after_key = key.clone();
+        self.store.call_then(
+            move |connection| stations::remove_account(connection, &key),
+            move |_| live.set_account(&after_key, None),
+        )
+    }
+
+    fn account_count(&self) -> Answer<'_, u64> {
+        ready(Ok(self.live.account_count()))
+    }
+
+    fn outbox_put(&self, entry: OutboxEntry) -> Answer<'_, Enqueued> {
+        self.store.call(move |connection| outbox::put(connection, &entry))
+    }
+
+    fn outbox_waiting<'a>(
+        &'a self,
+        key: &'a StationKey,
+        now_ms: i64,
+        limit: usize,
+    ) -> Answer<'a, Vec<OutboxEntry>> {
+        let key = key.clone();
+        self.store.call(move |connection| outbox::waiting(connection, &key, now_ms, limit))
+    }
+
+    fn outbox_sending<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        generation: u64,
+    ) -> Answer<'a, bool> {
+        let (key, id) = (key.clone(), id.clone());
+        self.store.call(move |connection| outbox::sending(connection, &key, &id, generation))
+    }
+
+    fn outbox_end<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        outcome: OutcomeKind,
+        frame: Bytes,
+        now_ms: i64,
+    ) -> Answer<'a, ()> {
+        let (key, id) = (key.clone(), id.clone());
+        self.store.call(move |connection| outbox::end(connection, &key, &id, outcome, &frame, now_ms))
+    }
+
+    fn outbox_get<'a>(&'a self, key: &'a StationKey, id: &'a ByteString) -> Answer<'a, Option<OutboxEntry>> {
+        let (key, id) = (key.clone(), id.clone());
+        self.store.call(move |connection| outbox::get(connection, &key, &id))
+    }
+
+    fn outbox_sweep(&self, now_ms: i64, limit: usize) -> Answer<'_, Vec<OutboxEntry>> {
+        let live = Arc::clone(&self.live);
+        self.store.call(move |connection| outbox::sweep(connection, &live, now_ms, limit))
+    }
+
+    fn journal_append(&self, entry: JournalEntry) -> Answer<'_, u64> {
+        let (live, key) = (Arc::clone(&self.live), entry.key.clone());
+        self.store.call_then(
+            move |connection| journal::append(connection, &entry),
+            move |_| live.add_journal(&key, 1),
+        )
+    }
+
+    fn journal_read<'a>(
+        &'a self,
+        key: Option<&'a StationKey>,
+        limit: usize,
+    ) -> Answer<'a, Vec<JournalEntry>> {
+        let key = key.cloned();
+        self.store.call(move |connection| journal::read(connection, key.as_ref(), limit))
+    }
+
+    fn journal_remove(&self, id: u64) -> Answer<'_, ()> {
+        let live = Arc::clone(&self.live);
+        let removed = self.store.call_then(
+            move |connection| journal::remove(connection, id),
+            move |key| {
+                if let Some(key) = key {
+                    live.remove_journal(key);
+                }
+            },
+        );
+        Box::pin(async move { removed.await.map(|_| ()) })
+    }
+
+    fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {
+        ready(Ok(self.live.journal_count(key)))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.store.post(stations::Flush::new(Arc::clone(&self.live))).await;
+            self.store.close().await;
+            Ok(())
+        })
+    }
+}
+
+fn ready<'a, T: Send + 'a>(value: Result<T, DirectoryError>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(value))
+}
+
+/// The database's name in the data directory; with `.lock` behind it, the file whose lock says who owns it.
+const FILE_NAME: &str = "directory.sqlite3";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! The journal: calls that were answered before they were processed.
+
+use super::fault::{Fault, damaged};
+use super::stations::key as station_key;
+use crate::{JournalEntry, StationKey};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use switchboard_bus::ConnectionKey;
+use switchboard_rpc::Version;
+
+pub(super) fn append(connection: &Connection, entry: &JournalEntry) -> Result<u64, Fault> {
+    connection
+        .prepare_cached(
+            "INSERT INTO journal
+             (tenant, station, version, gateway, generation, seq, action, frame, received_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            &*entry.key.tenant,
+            entry.key.station.as_str(),
+            entry.version.as_str(),
+            &*entry.connection.gateway,
+            entry.connection.generation.cast_signed(),
+            entry.seq.cast_signed(),
+            &*entry.action,
+            &*entry.frame,
+            entry.received_ms,
+        ])?;
+    Ok(connection.last_insert_rowid().cast_unsigned())
+}
+
+pub(super) fn read(
+    connection: &Connection,
+    key: Option<&StationKey>,
+    limit: usize,
+) -> Result<Vec<JournalEntry>, Fault> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(if key.is_some() { OF_STATION } else { OF_ALL })?;
+    let mut rows = match key {
+        Some(key) => statement.query(params![&*key.tenant, key.station.as_str(), limit])?,
+        None => statement.query(params![limit])?,
+    };
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(row)?);
+    }
+    Ok(entries)
+}
+
+/// Removes an entry; whose it was.
+pub(super) fn remove(connection: &Connection, id: u64) -> Result<Option<StationKey>, Fault> {
+    connection
+        .prepare_cached("DELETE FROM journal WHERE id = ?1 RETURNING tenant, station")?
+        .query_row(params![id.cast_signed()], |row| Ok(station_key(row)))
+        .optional()?
+        .transpose()
+}
+
+fn entry(row: &Row<'_>) -> Result<JournalEntry, Fault> {
+    Ok(JournalEntry {
+        key: station_key(row)?,
+        id: row.get::<_, i64>(2)?.cast_unsigned(),
+        version: version(&row.get::<_, String>(3)?)?,
+        connection: ConnectionKey {
+            gateway: row.get::<_, String>(4)?.into(),
+            generation: row.get::<_, i64>(5)?.cast_unsigned(),
+        },
+        seq: row.get::<_, i64>(6)?.cast_unsigned(),
+        action: row.get::<_, String>(7)?.into(),
+        frame: row.get::<_, Vec<u8>>(8)?.into(),
+        received_ms: row.get(9)?,
+    })
+}
+
+fn version(number: &str) -> Result<Version, Fault> {
+    Version::from_number(number).ok_or_else(|| damaged("a version that does not exist"))
+}
+
+const OF_STATION: &str =
+    "SELECT tenant, station, id, version, gateway, generation, seq, action, frame, received_ms
+    FROM journal WHERE tenant = ?1 AND station = ?2 ORDER BY id LIMIT ?3";
+const OF_ALL: &str =
+    "SELECT tenant, station, id, version, gateway, generation, seq, action, frame, received_ms
+    FROM journal ORDER BY id LIMIT ?1";

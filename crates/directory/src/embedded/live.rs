@@ -1,0 +1,364 @@
+//! What is kept in memory: who is connected where, so that coming, going and being looked for cost no disk.
+//!
+//! It is filled from the database when that is opened; changes go back in batches. What a crash loses of them is
+//! harmless, since generations rise with the clock and connections of a process that died are gone anyway.
+
+use super::fault::full;
+use crate::{Claim, DirectoryError, Location, StationKey, StationRecord};
+use bytestring::ByteString;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use switchboard_bus::{ConnectionKey, Registration};
+use switchboard_rpc::{StationId, Version};
+
+/// Everything in memory, behind one lock that is held for single look-ups only.
+#[derive(Debug, Default)]
+pub(super) struct Live(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    stations: BTreeMap<StationKey, Known>,
+    accounts: u64,
+    /// No less than any generation that was given to a station which is not in `stations` any more.
+    floor: u64,
+    /// The highest time that we were told: a clock that goes back does not take generations with it.
+    clock_ms: i64,
+    leases: HashMap<ByteString, i64>,
+    journal: HashMap<StationKey, u64>,
+    journal_total: u64,
+    /// Stations whose row in the database is older than what is here, each once.
+    dirty: Vec<StationKey>,
+    flushed_ms: i64,
+    flushing: bool,
+    pruned_ms: i64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    generation: u64,
+    connection: Option<Connected>,
+    registration: Option<Registration>,
+    seen_ms: Option<i64>,
+    /// Registered, and whether with a password.
+    account: Option<bool>,
+    dirty: bool,
+}
+
+#[derive(Debug)]
+struct Connected {
+    gateway: ByteString,
+    version: Version,
+    since_ms: i64,
+}
+
+/// A station's row, to be written. One without `seen_ms` is to be removed.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) key: StationKey,
+    pub(super) generation: u64,
+    pub(super) seen_ms: Option<i64>,
+}
+
+impl Live {
+    /// Puts in a station that the database knows.
+    pub(super) fn load_station(
+        &self,
+        key: StationKey,
+        generation: u64,
+        registration: Option<Registration>,
+        seen_ms: Option<i64>,
+    ) {
+        let mut state = self.lock();
+        state.floor = state.floor.max(generation);
+        let known = state.stations.entry(key).or_default();
+        (known.generation, known.registration, known.seen_ms) = (generation, registration, seen_ms);
+    }
+
+    /// Puts in entries of the journal.
+    pub(super) fn add_journal(&self, key: &StationKey, count: u64) {
+        let mut state = self.lock();
+        state.journal_total += count;
+        if let Some(before) = state.journal.get_mut(key) {
+            *before += count;
+        } else {
+            state.journal.insert(owned(key), count);
+        }
+    }
+
+    /// Takes one entry out.
+    pub(super) fn remove_journal(&self, key: &StationKey) {
+        let mut state = self.lock();
+        state.journal_total = state.journal_total.saturating_sub(1);
+        if let Some(count) = state.journal.get_mut(key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                state.journal.remove(key);
+            }
+        }
+    }
+
+    pub(super) fn journal_count(&self, key: Option<&StationKey>) -> u64 {
+        let state = self.lock();
+        key.map_or(state.journal_total, |key| state.journal.get(key).copied().unwrap_or(0))
+    }
+
+    pub(super) fn claim(
+        &self,
+        key: &StationKey,
+        gateway: &ByteString,
+        version: Version,
+        now_ms: i64,
+    ) -> Result<Claim, DirectoryError> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.clock_ms = state.clock_ms.max(now_ms);
+        if !state.stations.contains_key(key) {
+            state.make_room(now_ms)?;
+            state.stations.insert(owned(key), Known::default());
+        }
+        let gateway = match state.leases.get_key_value(gateway) {
+            Some((name, _)) => name.clone(),
+            None => ByteString::from(&**gateway),
+        };
+        let known = state.stations.entry(key.clone()).or_default();
+        let clock = u64::try_from(state.clock_ms).unwrap_or(0);
+        let old = known.generation;
+        known.generation = old.max(state.floor).saturating_add(1).max(clock);
+        known.seen_ms = Some(now_ms);
+        let connected = Connected { gateway, version, since_ms: now_ms };
+        let previous = known.connection.replace(connected);
+        let claim = Claim {
+            generation: known.generation,
+            previous: previous.map(|was| ConnectionKey { gateway: was.gateway, generation: old }),
+            registration: known.registration,
+        };
+        state.touch(key);
+        Ok(claim)
+    }
+
+    pub(super) fn release(&self, key: &StationKey, generation: u64, now_ms: i64) {
+        let mut state = self.lock();
+        state.clock_ms = state.clock_ms.max(now_ms);
+        let Some(known) = state.stations.get_mut(key) else { return };
+        if known.generation == generation && known.connection.take().is_some() {
+            known.seen_ms = Some(now_ms);
+            state.touch(key);
+        }
+    }
+
+    pub(super) fn locate(&self, key: &StationKey, now_ms: i64) -> Option<Location> {
+        let state = self.lock();
+        state.location(state.stations.get(key)?, now_ms)
+    }
+
+    pub(super) fn lease(&self, gateway: &ByteString, until_ms: i64) {
+        let mut state = self.lock();
+        // What has run out long ago is of no use; looked for only when there are suspiciously many.
+        if state.leases.len() >= LEASES_MAX && !state.leases.contains_key(gateway) {
+            let clock_ms = state.clock_ms;
+            state.leases.retain(|_, until| *until > clock_ms);
+        }
+        if let Some(lease) = state.leases.get_mut(gateway) {
+            *lease = until_ms;
+        } else {
+            state.leases.insert(ByteString::from(&**gateway), until_ms);
+        }
+    }
+
+    pub(super) fn stations(
+        &self,
+        tenant: &str,
+        after: Option<&StationId>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Vec<StationRecord> {
+        let state = self.lock();
+        let key = |station: &StationId| StationKey { tenant: tenant.into(), station: station.clone() };
+        let first = match after {
+            Some(station) => Bound::Excluded(key(station)),
+            // A space is the lowest character that an identity may have, so that no identity comes before this one.
+            None => match StationId::new(" ", 1) {
+                Ok(lowest) => Bound::Included(key(&lowest)),
+                Err(_) => Bound::Unbounded,
+            },
+        };
+        let of_tenant = state
+            .stations
+            .range((first, Bound::Unbounded))
+            .skip_while(|(key, _)| *key.tenant < *tenant)
+            .take_while(|(key, _)| key.tenant == *tenant);
+        let listed = of_tenant.filter(|(_, known)| known.account.is_some() || known.seen_ms.is_some());
+        let record = |(key, known): (&StationKey, &Known)| StationRecord {
+            key: key.clone(),
+            registered: known.account.is_some(),
+            has_password: known.account == Some(true),
+            location: state.location(known, now_ms),
+            registration: known.registration,
+            seen_ms: known.seen_ms,
+        };
+        listed.take(limit).map(record).collect()
+    }
+
+    pub(super) fn set_registration(&self, key: &StationKey, registration: Registration) {
+        let mut state = self.lock();
+        match state.stations.get_mut(key) {
+            Some(known) => known.registration = Some(registration),
+            None => {
+                let known = Known { registration: Some(registration), ..Known::default() };
+                state.stations.insert(owned(key), known);
+            }
+        }
+    }
+
+    pub(super) fn set_account(&self, key: &StationKey, has_password: Option<bool>) {
+        let mut state = self.lock();
+        let before = match state.stations.get_mut(key) {
+            Some(known) => std::mem::replace(&mut known.account, has_password),
+            None => {
+                state.stations.insert(owned(key), Known { account: has_password, ..Known::default() });
+                None
+            }
+        };
+        match (before, has_password) {
+            (None, Some(_)) => state.accounts += 1,
+            (Some(_), None) => state.accounts = state.accounts.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    /// Whether the station is registered.
+    pub(super) fn has_account(&self, key: &StationKey) -> bool {
+        self.lock().stations.get(key).is_some_and(|known| known.account.is_some())
+    }
+
+    pub(super) fn account_count(&self) -> u64 {
+        self.lock().accounts
+    }
+
+    /// Whether it is time to have the changed rows written. Having said so it waits for
+    /// [`take_dirty`](Self::take_dirty) or [`not_flushed`](Self::not_flushed).
+    pub(super) fn flush_due(&self, now_ms: i64) -> bool {
+        let mut state = self.lock();
+        let waited = now_ms.saturating_sub(state.flushed_ms) >= FLUSH_EVERY_MS;
+        let due = !state.flushing && !state.dirty.is_empty() && (waited || state.dirty.len() >= FLUSH_AT);
+        if due {
+            state.flushed_ms = now_ms;
+            state.flushing = true;
+        }
+        due
+    }
+
+    /// There was no room for the job.
+    pub(super) fn not_flushed(&self) {
+        self.lock().flushing = false;
+    }
+
+    /// The rows to be written now.
+    pub(super) fn take_dirty(&self) -> Vec<Row> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.flushing = false;
+        let rows =
+            std::mem::take(&mut state.dirty).into_iter().map(|key| match state.stations.get_mut(&key) {
+                Some(known) => {
+                    known.dirty = false;
+                    Row { key, generation: known.generation, seen_ms: known.seen_ms }
+                }
+                None => Row { key, generation: 0, seen_ms: None },
+            });
+        rows.collect()
+    }
+
+    /// They could not be written.
+    pub(super) fn put_back(&self, rows: Vec<Row>) {
+        let mut state = self.lock();
+        for row in rows {
+            if state.stations.contains_key(&row.key) {
+                state.touch(&row.key);
+            } else {
+                state.dirty.push(row.key);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn location(&self, known: &Known, now_ms: i64) -> Option<Location> {
+        let connected = known.connection.as_ref()?;
+        let fresh = self.leases.get(&connected.gateway).is_some_and(|until| *until > now_ms);
+        fresh.then(|| Location {
+            connection: ConnectionKey { gateway: connected.gateway.clone(), generation: known.generation },
+            version: connected.version,
+            since_ms: connected.since_ms,
+        })
+    }
+
+    fn touch(&mut self, key: &StationKey) {
+        if let Some((key, known)) = self
+            .stations
+            .range_mut::<StationKey, _>((Bound::Included(key), Bound::Included(key)))
+            .next()
+            .filter(|(_, known)| !known.dirty)
+        {
+            known.dirty = true;
+            self.dirty.push(key.clone());
+        }
+    }
+
+    /// At the bound, forgets what came without being registered and has been away for a day.
+    fn make_room(&mut self, now_ms: i64) -> Result<(), DirectoryError> {
+        if self.stations.len() < STATIONS_MAX {
+            return Ok(());
+        }
+        // The look at all stations is not to be had for each refused connection.
+        if now_ms.saturating_sub(self.pruned_ms) >= PRUNE_EVERY_MS {
+            self.pruned_ms = now_ms;
+            let stale = |known: &Known| {
+                known.account.is_none()
+                    && known.connection.is_none()
+                    && known.seen_ms.is_none_or(|seen| now_ms.saturating_sub(seen) > FORGET_AFTER_MS)
+            };
+            let gone = self.stations.extract_if(.., |_, known| stale(known));
+            for (key, known) in gone {
+                self.floor = self.floor.max(known.generation);
+                if !known.dirty {
+                    self.dirty.push(key);
+                }
+            }
+        }
+        if self.stations.len() < STATIONS_MAX {
+            Ok(())
+        } else {
+            Err(full("it knows a million stations, which is what this kind of directory is made for"))
+        }
+    }
+}
+
+/// A key that keeps no larger buffer alive: identities are often slices of a message.
+fn owned(key: &StationKey) -> StationKey {
+    let station = ByteString::from(key.station.as_str());
+    StationKey {
+        tenant: if key.tenant == *DEFAULT_TENANT {
+            ByteString::from_static(DEFAULT_TENANT)
+        } else {
+            ByteString::from(&*key.tenant)
+        },
+        station: StationId::new(station, usize::MAX).unwrap_or_else(|_| key.station.clone()),
+    }
+}
+
+const DEFAULT_TENANT: &str = "default";
+/// How many stations are kept in memory, at about 300 bytes each.
+const STATIONS_MAX: usize = 1_000_000;
+const FORGET_AFTER_MS: i64 = 86_400_000;
+const PRUNE_EVERY_MS: i64 = 60_000;
+/// How many gateways are kept before those whose lease has run out are looked for.
+const LEASES_MAX: usize = 1024;
+/// How long a changed row may wait to be written, and how many may.
+const FLUSH_EVERY_MS: i64 = 2_000;
+const FLUSH_AT: usize = 256;

@@ -1,0 +1,34 @@
+//! One owner per data directory: a lock of the operating system, which a crash releases by itself.
+
+use crate::DirectoryError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
+use std::path::Path;
+
+/// Held as long as the data directory is ours.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Lock {
+    /// Takes `file`'s lock file. Whose it is stands in there as a process id, for people; the lock is what counts. The
+    /// file stays when the lock goes: removing it would let two processes lock two files of one name.
+    pub(super) fn take(file: &Path) -> Result<Self, DirectoryError> {
+        let path = file.with_added_extension("lock");
+        let away = |error: std::io::Error| DirectoryError::Away(Box::new(error));
+        let mut options = OpenOptions::new();
+        let mut lock =
+            options.create(true).read(true).write(true).truncate(false).open(&path).map_err(away)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(DirectoryError::Owned { path: file.display().to_string() });
+            }
+            Err(TryLockError::Error(error)) => return Err(away(error)),
+        }
+        // On a full disk there is no process id to read, and still a lock.
+        if lock.set_len(0).and_then(|()| lock.rewind()).is_ok() {
+            drop(writeln!(lock, "{}", std::process::id()));
+        }
+        Ok(Self(lock))
+    }
+}
