@@ -130,7 +130,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         H::Output: IntoPayload,
     {
         self.change(|inner| {
-            inner.fallback.set_once("fallback", Arc::new(Bytewise::new(handler)), &mut inner.faults)
+            inner.fallback.set_once("fallback", Arc::new(Bytewise::new(handler)), &mut inner.faults);
         })
     }
 

@@ -1,0 +1,191 @@
+//! Calls in hand.
+
+use crate::{
+    Metrics,
+    config::ModeOf,
+    reply::{Missing, Reply, context, in_hand_key},
+};
+use bytestring::ByteString;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    future::Future,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context as Task, Poll, Waker},
+};
+use switchboard_bus::{Address, Bus, Consumer, Done, Envelope, Kind};
+use switchboard_messages::Mode;
+use switchboard_router::{Answer, Caller, Key, Router};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// How many repeats may wait for the answer of one call. A gateway repeats at most about twice a second within its
+/// deadline of 25 s, and rarely at all; what is above this is dropped, and the gateway asks again.
+const REPEATS_MAX: usize = 64;
+
+/// Everything that a call meets in a worker.
+pub(crate) struct Calls {
+    pub(crate) id: ByteString,
+    pub(crate) router: Router,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) mode: Mode,
+    pub(crate) mode_of: Option<ModeOf>,
+    pub(crate) caller: Option<Arc<dyn Caller>>,
+    pub(crate) runtime: Handle,
+    /// The handlers that wait, and answers on their way.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) metrics: Metrics,
+    /// The calls in hand, and who else waits for their answers. Bounded by what the subscription allows in hand.
+    pub(crate) in_hand: Mutex<HashMap<Key, Vec<Reply>>>,
+}
+
+/// The consumer that a bus gives calls to.
+pub(crate) struct Taker(pub(crate) Arc<Calls>);
+
+impl Consumer for Taker {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        if let Err(missing) = Calls::take(&self.0, envelope, done) {
+            self.0.metrics.unreadable.inc();
+            tracing::warn!(%missing, "a worker was given an envelope that it cannot handle");
+        }
+    }
+}
+
+impl Calls {
+    fn take(this: &Arc<Self>, envelope: Envelope, done: Done) -> Result<(), Missing> {
+        let Envelope { metadata, body } = envelope;
+        if !matches!(metadata.kind, Kind::Call | Kind::Send) {
+            return Err(Missing("it is no call"));
+        }
+        let frame = ByteString::try_from(body).map_err(|_| Missing("its body is not UTF-8"))?;
+        let mut context = context(&metadata, this.mode)?;
+        if let Some(mode_of) = &this.mode_of {
+            context.mode = mode_of(&context.tenant, &context.station);
+        }
+        context.caller.clone_from(&this.caller);
+        this.metrics.taken.inc();
+        let reply = Reply::new(metadata, done);
+        let Some((held, reply)) = Held::new(this, in_hand_key(&context), reply) else {
+            return Ok(());
+        };
+        let mut answering = this.router.answer(&context, frame);
+        // What can answer at once does so here, on the gateway's own task where the bus is in the process.
+        match Pin::new(&mut answering).poll(&mut Task::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => {
+                let replies = held.release(reply);
+                if let Some(rest) = this.tell_now(replies, &answer) {
+                    this.tasks.spawn_on(rest, &this.runtime);
+                }
+            }
+            Poll::Pending => {
+                this.metrics.waited.inc();
+                let calls = this.clone();
+                // A task is polled at least once, so that the wake-up that went to no one is not lost.
+                this.tasks.spawn_on(
+                    async move {
+                        let answer = answering.await;
+                        let replies = held.release(reply);
+                        calls.tell(replies, answer).await;
+                    },
+                    &this.runtime,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes an answer as far as that can be done without waiting, and gives back what has to wait.
+    fn tell_now(
+        self: &Arc<Self>,
+        replies: Vec<Reply>,
+        answer: &Answer,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + use<>>>> {
+        let calls = self.clone();
+        let answer = answer.clone();
+        let mut told: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(async move { calls.tell(replies, answer).await });
+        match told.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some(told),
+        }
+    }
+
+    /// Publishes an answer to all who wait for it.
+    async fn tell(&self, replies: Vec<Reply>, answer: Answer) {
+        for reply in replies {
+            match &answer.frame {
+                Some(frame) if frame.starts_with(b"[4") => self.metrics.errors.inc(),
+                Some(_) => self.metrics.results.inc(),
+                None => self.metrics.silences.inc(),
+            };
+            let Some((inbox, envelope)) = reply.envelope(&answer, &self.id) else {
+                continue;
+            };
+            let station = envelope.metadata.station.clone();
+            if let Err(error) = self.bus.publish(Address::Inbox(inbox), envelope).await {
+                // Not tried again: the gateway hands the call over again as long as the station waits.
+                self.metrics.answers_lost.inc();
+                tracing::warn!(?station, %error, "an answer was lost on its way to the gateway");
+            }
+        }
+    }
+
+    pub(crate) fn in_hand(&self) -> MutexGuard<'_, HashMap<Key, Vec<Reply>>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a call among those in hand. Dropped without an answer, when a task is aborted, it makes room and leaves
+/// who waits to the gateway.
+struct Held {
+    calls: Arc<Calls>,
+    key: Option<Key>,
+}
+
+impl Held {
+    /// Takes the place; or joins the call of the same key that is there.
+    fn new(calls: &Arc<Calls>, key: Key, reply: Reply) -> Option<(Self, Reply)> {
+        let mut in_hand = calls.in_hand();
+        match in_hand.entry(key.clone()) {
+            Entry::Occupied(mut entry) => {
+                let repeats = entry.get_mut();
+                let room = repeats.len() < REPEATS_MAX;
+                if room {
+                    repeats.push(reply);
+                }
+                drop(in_hand);
+                calls.metrics.joined.inc();
+                if !room {
+                    tracing::warn!(station = %key.station, "too many repeats of one call");
+                }
+                None
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Vec::new());
+                drop(in_hand);
+                calls.metrics.in_hand.inc();
+                Some((Self { calls: calls.clone(), key: Some(key) }, reply))
+            }
+        }
+    }
+
+    /// Gives the place up, and names all who wait for the answer.
+    fn release(mut self, first: Reply) -> Vec<Reply> {
+        let repeats = self.leave();
+        std::iter::once(first).chain(repeats).collect()
+    }
+
+    fn leave(&mut self) -> Vec<Reply> {
+        let Some(key) = self.key.take() else {
+            return Vec::new();
+        };
+        self.calls.metrics.in_hand.dec();
+        self.calls.in_hand().remove(&key).unwrap_or_default()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.leave());
+    }
+}
