@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("router", &["rpc", "messages"]),
     ("worker", &["rpc", "bus", "router", "messages"]),
     ("gateway", &["rpc", "bus", "directory"]),
+    ("switchboard", &["rpc", "messages", "bus", "router", "worker"]),
     ("central", &["rpc", "messages", "router"]),
     ("station", &["rpc", "messages"]),
     ("api", &["rpc", "bus", "directory", "gateway"]),

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use std::{
     collections::{HashMap, hash_map::Entry},
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as Task, Poll, Waker},
 };
@@ -72,8 +72,8 @@ impl Calls {
         // What can answer at once does so here, on the gateway's own task where the bus is in the process.
         match Pin::new(&mut answering).poll(&mut Task::from_waker(Waker::noop())) {
             Poll::Ready(answer) => {
-                let replies = held.release(reply);
-                if let Some(rest) = this.tell_now(replies, &answer) {
+                let repeats = held.release();
+                if let Some(rest) = this.tell_now(reply, repeats, answer) {
                     this.tasks.spawn_on(rest, &this.runtime);
                 }
             }
@@ -84,8 +84,8 @@ impl Calls {
                 this.tasks.spawn_on(
                     async move {
                         let answer = answering.await;
-                        let replies = held.release(reply);
-                        calls.tell(replies, answer).await;
+                        let repeats = held.release();
+                        calls.tell(reply, repeats, answer).await;
                     },
                     &this.runtime,
                 );
@@ -97,13 +97,13 @@ impl Calls {
     /// Publishes an answer as far as that can be done without waiting, and gives back what has to wait.
     fn tell_now(
         self: &Arc<Self>,
-        replies: Vec<Reply>,
-        answer: &Answer,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + use<>>>> {
+        first: Reply,
+        repeats: Vec<Reply>,
+        answer: Answer,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         let calls = self.clone();
-        let answer = answer.clone();
         let mut told: Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(async move { calls.tell(replies, answer).await });
+            Box::pin(async move { calls.tell(first, repeats, answer).await });
         match told.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
             Poll::Ready(()) => None,
             Poll::Pending => Some(told),
@@ -111,8 +111,8 @@ impl Calls {
     }
 
     /// Publishes an answer to all who wait for it.
-    async fn tell(&self, replies: Vec<Reply>, answer: Answer) {
-        for reply in replies {
+    async fn tell(&self, first: Reply, repeats: Vec<Reply>, answer: Answer) {
+        for reply in std::iter::once(first).chain(repeats) {
             match &answer.frame {
                 Some(frame) if frame.starts_with(b"[4") => self.metrics.errors.inc(),
                 Some(_) => self.metrics.results.inc(),
@@ -169,10 +169,9 @@ impl Held {
         }
     }
 
-    /// Gives the place up, and names all who wait for the answer.
-    fn release(mut self, first: Reply) -> Vec<Reply> {
-        let repeats = self.leave();
-        std::iter::once(first).chain(repeats).collect()
+    /// Gives the place up, and names the repeats that wait for the answer.
+    fn release(mut self) -> Vec<Reply> {
+        self.leave()
     }
 
     fn leave(&mut self) -> Vec<Reply> {

@@ -72,9 +72,14 @@ async fn run(commander: &Commander, command: Command) -> Outcome {
         key: command.options.key,
         ..defaults
     };
-    match commander.command(&command.tenant, &command.station, &command.action, command.payload, options).await {
+    match commander
+        .command(&command.tenant, &command.station, &command.action, command.payload, options)
+        .await
+    {
         Ok(Reported::Answered(payload)) => Outcome::Answered(payload),
-        Ok(Reported::Refused { code, description, details }) => Outcome::Refused { code, description, details },
+        Ok(Reported::Refused { code, description, details }) => {
+            Outcome::Refused { code, description, details }
+        }
         Ok(other) => plain(other.kind()),
         Err(error) => {
             // Whatever it was, the command went nowhere.
@@ -126,9 +131,8 @@ impl Consumer for Inbox {
 
 fn ended(envelope: Envelope) -> Result<(Context, Ended), Missing> {
     let Envelope { metadata, body } = envelope;
-    let kind = match (metadata.kind, metadata.outcome) {
-        (Kind::Outcome, Some(kind)) => kind,
-        _ => return Err(Missing("it is no outcome")),
+    let (Kind::Outcome, Some(kind)) = (metadata.kind, metadata.outcome) else {
+        return Err(Missing("it is no outcome"));
     };
     let station = metadata.station.ok_or(Missing("the station is missing"))?;
     // The frames that occur here look the same in all versions.
@@ -143,7 +147,9 @@ fn ended(envelope: Envelope) -> Result<(Context, Ended), Missing> {
             _ => return Err(Missing("its body is no CALLRESULT")),
         },
         OutcomeKind::Refused => match frame()? {
-            Frame::Error { code, description, details, .. } => Outcome::Refused { code, description, details },
+            Frame::Error { code, description, details, .. } => {
+                Outcome::Refused { code, description, details }
+            }
             _ => return Err(Missing("its body is no CALLERROR")),
         },
         other => plain(other),

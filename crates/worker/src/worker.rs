@@ -68,7 +68,15 @@ pub async fn serve(router: Router, bus: Arc<dyn Bus>, config: Config) -> Result<
     let subscribed = bus.subscribe(subscription, Arc::new(Taker(calls.clone()))).await?;
     let beat = tokio::spawn(presence::beat(calls.clone(), config.beat)).abort_handle();
     tracing::info!(worker = &*config.id, "a worker takes calls");
-    Ok(Worker { id: config.id, calls, metrics, drain: config.drain, subscribed: Some(subscribed), inbox, beat: Beat(beat) })
+    Ok(Worker {
+        id: config.id,
+        calls,
+        metrics,
+        drain: config.drain,
+        subscribed: Some(subscribed),
+        inbox,
+        beat: Beat(beat),
+    })
 }
 
 /// A worker that takes calls. Dropped, it stops taking them and falls silent; what it has in hand goes on.
