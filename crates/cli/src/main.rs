@@ -1,3 +1,100 @@
-//! The `switchboard` binary.
+//! The `switchboard` binary: everything in one process, and the commands that speak to a running one.
+//!
+//! This crate alone reads the environment and files of configuration, installs the log and the allocator, and decides
+//! exit codes. What it runs is put together in [`run`]; what the commands do goes through the API of the running
+//! process ([`client`]).
 
-fn main() {}
+mod arguments;
+mod client;
+mod commands;
+mod exit;
+mod logging;
+mod output;
+mod run;
+mod settings;
+
+use arguments::{Arguments, Do};
+use exit::{Exit, Failure};
+use settings::{FILE_DEFAULT, Fault, Faults, Resolved, Sources, resolve};
+use std::{
+    io::{ErrorKind, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Ten thousand small connections of many sizes: glibc's arenas keep what was freed, mimalloc gives it back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (arguments, flags) = match arguments::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are errors to clap; where they cannot be printed nobody reads them.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    match perform(arguments, flags) {
+        Ok(exit) => exit.into(),
+        // `switchboard stations | head -1` is no failure.
+        Err(failure) if is_broken_pipe(&failure) => Exit::Done.into(),
+        Err(failure) => {
+            // Nobody to tell if standard error is gone too.
+            drop(writeln!(std::io::stderr(), "switchboard: {failure}"));
+            failure.exit.into()
+        }
+    }
+}
+
+fn perform(arguments: Arguments, flags: Vec<(&'static str, String)>) -> Result<Exit, Failure> {
+    let Arguments { config, command } = arguments;
+    if let Do::CheckConfig(command) = &command
+        && command.print_reference
+    {
+        return commands::check_config::print_reference();
+    }
+    let resolved = load(config, flags)?;
+    match command {
+        Do::Run => run::run(resolved.settings),
+        Do::Send(command) => on_one_thread(commands::send::send(command, &resolved.settings)),
+        Do::Stations(command) => on_one_thread(commands::stations::stations(command, &resolved)),
+        Do::Transactions(command) => {
+            on_one_thread(commands::transactions::transactions(command, &resolved.settings))
+        }
+        Do::Trace(command) => on_one_thread(commands::trace::trace(command, &resolved.settings)),
+        Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),
+    }
+}
+
+/// Reads file and environment and merges them with the flags.
+fn load(config: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Result<Resolved, Failure> {
+    let named = config.is_some();
+    let path = config.unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
+    let place = path.display().to_string();
+    let wrong = |faults: Faults| Failure { exit: Exit::Configuration, error: faults.into() };
+    let file = match std::fs::read_to_string(&path) {
+        Ok(text) => Some((place, text)),
+        Err(error) if error.kind() == ErrorKind::NotFound && !named => None,
+        Err(error) => return Err(wrong(Faults(vec![Fault::new(place, format!("cannot be read: {error}"))]))),
+    };
+    let mut environment: Vec<(String, String)> = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with("SWITCHBOARD_"))
+        .collect();
+    environment.sort();
+    resolve(&Sources { file, environment, flags }).map_err(wrong)
+}
+
+/// Runs a short command; one thread is enough for it.
+fn on_one_thread(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+fn is_broken_pipe(failure: &Failure) -> bool {
+    failure
+        .error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,366 @@
+//! The command line. Flags that are settings come from the table of settings; the rest stands here.
+
+use crate::{
+    exit::Exit,
+    settings::{Setting, TABLE, duration},
+};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::{path::PathBuf, time::Duration};
+
+/// What was asked for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "switchboard",
+    version,
+    about = "Keeps the lines to charging stations open and routes their OCPP calls",
+    after_help = "Try it, without any set-up:\n  switchboard run --demo 5\n  switchboard stations\n  switchboard trace --all\n  \
+                  switchboard send DEMO001 RemoteStartTransaction '{\"idTag\":\"A1\"}'",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub(crate) struct Arguments {
+    /// The configuration file. It need not exist unless it is named here or in SWITCHBOARD_CONFIG.
+    #[arg(long, global = true, value_name = "FILE", env = "SWITCHBOARD_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Do,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Do {
+    /// Run everything in one process: gateway, bus, processing, API, and simulated stations if you like
+    #[command(
+        after_help = "Examples:\n  switchboard run --demo 5\n      everything on this machine, with five simulated stations\n  \
+        switchboard run --listen 0.0.0.0:8180 --data-dir /var/lib/switchboard\n      for real stations; register them first: switchboard stations add CP001\n  \
+        SWITCHBOARD_LISTEN=0.0.0.0:8180 switchboard run --accept-unknown\n      for real stations, whichever come; only in a network that you trust"
+    )]
+    Run,
+    /// Send one command to a station and print its true outcome
+    #[command(after_help = send_help())]
+    Send(Send),
+    /// List, register or remove stations
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard stations\n  switchboard stations --json\n  switchboard stations add CP001 --password 'sixteen or more characters'\n  \
+            switchboard stations add CP001\n      makes a password and shows it once\n  pass show cp001 | switchboard stations add CP001 --password-stdin\n  \
+            switchboard stations remove CP001"
+    )]
+    Stations(Stations),
+    /// List transactions
+    #[command(
+        after_help = "Examples:\n  switchboard transactions\n  switchboard transactions --station CP001 --json"
+    )]
+    Transactions(Transactions),
+    /// Show the live traffic of a station or of all
+    #[command(
+        after_help = "Examples:\n  switchboard trace CP001\n  switchboard trace --all --json | jq .action\n\n\
+        Tags and tokens of drivers are shown as … unless --show-personal is given; passwords are never shown.\n\
+        The colours follow NO_COLOR and whether the output is a terminal."
+    )]
+    Trace(Trace),
+    /// Show the configuration that is in effect, or everything that is wrong with it
+    #[command(
+        after_help = "Examples:\n  switchboard check-config\n  switchboard check-config --config /etc/switchboard.toml --json\n  \
+        switchboard check-config --print-reference\n\nExits with 0 if all is well, with 64 if anything is wrong; everything wrong is named at once."
+    )]
+    CheckConfig(CheckConfig),
+}
+
+/// One command to a station.
+#[derive(Args, Debug)]
+pub(crate) struct Send {
+    /// The station's id, as in the URL it connects to
+    pub(crate) station: String,
+    /// The action, for example Reset. Its spelling is the specification's
+    pub(crate) action: String,
+    /// The payload: a JSON object, or - to read it from standard input
+    #[arg(default_value = "{}")]
+    pub(crate) payload: String,
+    /// How long to wait for the station's answer once the command is sent
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Keep the command this long for a station that is not connected
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// Names the command: the same key twice sends it once, and both callers get its outcome
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Send it before other commands that wait
+    #[arg(long)]
+    pub(crate) urgent: bool,
+    /// Send it unchecked, whatever the action and the payload
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print the outcome as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List, register or remove stations.
+#[derive(Args, Debug)]
+pub(crate) struct Stations {
+    /// What to do; without it: list
+    #[command(subcommand)]
+    pub(crate) action: Option<StationsAction>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to do with stations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StationsAction {
+    /// List all stations that are registered or connected
+    #[command(after_help = "Examples:\n  switchboard stations list\n  switchboard stations list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Register a station, or give it a new password
+    #[command(
+        after_help = "Examples:\n  switchboard stations add CP001 --password 'sixteen or more characters'\n  switchboard stations add CP001\n  \
+        printf %s \"$PASSWORD\" | switchboard stations add CP001 --password-stdin\n\n\
+        Works through the running process, or directly on the data directory when none runs."
+    )]
+    Add(AddStation),
+    /// Remove a station's registration
+    #[command(after_help = "Examples:\n  switchboard stations remove CP001")]
+    Remove {
+        /// The station's id
+        station: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Register a station.
+#[derive(Args, Debug)]
+pub(crate) struct AddStation {
+    /// The station's id, as in the URL it connects to
+    pub(crate) station: String,
+    /// Its password for Basic authentication. Other processes can see it here: better --password-stdin. Without
+    /// either, one is made and shown once
+    #[arg(long, conflicts_with_all = ["password_stdin", "no_password"])]
+    pub(crate) password: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long, conflicts_with = "no_password")]
+    pub(crate) password_stdin: bool,
+    /// Let the station in without credentials
+    #[arg(long)]
+    pub(crate) no_password: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List transactions.
+#[derive(Args, Debug)]
+pub(crate) struct Transactions {
+    /// Only those of this station
+    #[arg(long)]
+    pub(crate) station: Option<String>,
+    /// At most this many, the newest first
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Show drivers' tags and tokens
+    #[arg(long)]
+    pub(crate) show_personal: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show live traffic.
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// The station's id
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) station: Option<String>,
+    /// Of all stations
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Show drivers' tags and tokens
+    #[arg(long)]
+    pub(crate) show_personal: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show the configuration.
+#[derive(Args, Debug)]
+pub(crate) struct CheckConfig {
+    /// Print the reference of all settings as Markdown instead
+    #[arg(long)]
+    pub(crate) print_reference: bool,
+    /// Print JSON: path to value and source
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments, and the settings among them by path.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<(Arguments, Vec<(&'static str, String)>), clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let mut flags = Vec::new();
+    collect(&matches, &mut flags);
+    Ok((arguments, flags))
+}
+
+/// The whole command line with the flags of the table.
+fn command() -> Command {
+    let mut command = Arguments::command();
+    for name in ["run", "check-config"] {
+        command = command.mut_subcommand(name, |command| command.args(TABLE.iter().map(setting_flag)));
+    }
+    for name in ["send", "stations", "transactions", "trace"] {
+        command = command.mut_subcommand(name, |command| {
+            let command = command.args(client_flags());
+            if name == "stations" {
+                command.mut_subcommands(|inner| inner.args(client_flags()))
+            } else {
+                command
+            }
+        });
+    }
+    command
+}
+
+/// The flags that find the running process.
+fn client_flags() -> impl Iterator<Item = Arg> {
+    ["api.listen", "api.token", "data_dir"].into_iter().filter_map(Setting::find).map(|setting| {
+        let flag = setting_flag(setting).help_heading("The running process").hide_short_help(false);
+        match setting.path {
+            "api.listen" => flag.visible_alias("api").help(
+                "The address of the running process's API [env: SWITCHBOARD_API_LISTEN] [default: \"127.0.0.1:8181\"]",
+            ),
+            _ => flag,
+        }
+    })
+}
+
+/// A setting as a flag. Its value is judged with all others, so that every fault is told at once.
+fn setting_flag(setting: &'static Setting) -> Arg {
+    let default = (setting.show)(&crate::settings::Settings::default())
+        .filter(|_| !setting.secret)
+        .map_or_else(String::new, |shown| format!(" [default: {shown}]"));
+    let flag = Arg::new(setting.path)
+        .long(setting.flag())
+        .value_name(value_name(setting))
+        .help(format!("{} [env: {}]{default}", setting.help, setting.variable()))
+        .help_heading(match setting.path.rsplit_once('.') {
+            None | Some(("api" | "admin", _)) => "Settings",
+            Some(_) => "Fine settings",
+        })
+        .hide_short_help(!matches!(setting.path.rsplit_once('.'), None | Some(("api" | "admin", _))))
+        .action(ArgAction::Set);
+    if setting.switch {
+        flag.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else {
+        flag
+    }
+}
+
+fn value_name(setting: &Setting) -> &'static str {
+    let expected = (setting.expected)();
+    [
+        ("an address", "ADDRESS"),
+        ("a path", "PATH"),
+        ("a whole number", "NUMBER"),
+        ("a number", "NUMBER"),
+        ("a duration", "DURATION"),
+        ("true or false", "BOOL"),
+    ]
+    .iter()
+    .find(|(start, _)| expected.starts_with(start))
+    .map_or("TEXT", |(_, name)| name)
+}
+
+/// Takes the settings out of the matches of the innermost command.
+fn collect(matches: &ArgMatches, flags: &mut Vec<(&'static str, String)>) {
+    for setting in TABLE {
+        if let Ok(Some(value)) = matches.try_get_one::<String>(setting.path) {
+            flags.push((setting.path, value.clone()));
+        }
+    }
+    if let Some((_, inner)) = matches.subcommand() {
+        collect(inner, flags);
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "expected a duration, for example 30s, 500ms or 1m30s".to_owned())
+}
+
+fn send_help() -> String {
+    format!(
+        "Examples:\n  switchboard send CP001 RemoteStartTransaction '{{\"idTag\":\"A1\"}}'\n  \
+         switchboard send CP001 Reset '{{\"type\":\"Soft\"}}' --ttl 1h --key nightly-reset\n  \
+         jq -n '{{type:\"Hard\"}}' | switchboard send CP001 Reset - --json\n\n{}",
+        Exit::help()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> impl Iterator<Item = std::ffi::OsString> {
+        line.split(' ').map(Into::into).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        let mut pending = vec![command()];
+        while let Some(next) = pending.pop() {
+            let help = next.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("switchboard "), "{} has no examples", next.get_name());
+            pending.extend(next.get_subcommands().filter(|inner| inner.get_name() != "help").cloned());
+        }
+    }
+
+    #[test]
+    fn settings_are_found_among_the_arguments() {
+        for (line, expected) in [
+            ("switchboard run --listen 127.0.0.1:1 --demo 3", vec![("listen", "127.0.0.1:1"), ("demo", "3")]),
+            ("switchboard run --accept-unknown", vec![("accept_unknown", "true")]),
+            ("switchboard run --accept-unknown=false", vec![("accept_unknown", "false")]),
+            ("switchboard stations --api 127.0.0.1:1", vec![("api.listen", "127.0.0.1:1")]),
+            ("switchboard stations add CP1 --data-dir x", vec![("data_dir", "x")]),
+            ("switchboard send CP1 Reset --api-listen 127.0.0.1:1", vec![("api.listen", "127.0.0.1:1")]),
+        ] {
+            let (_, flags) = parse(words(line)).unwrap();
+            let flags: Vec<_> = flags.iter().map(|(path, value)| (*path, value.as_str())).collect();
+            assert_eq!(flags, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused_with_exit_code_2() {
+        for line in [
+            "switchboard send CP1",
+            "switchboard send CP1 Reset {} --timeout 5",
+            "switchboard trace",
+            "switchboard trace CP1 --all",
+            "switchboard stations add CP1 --password x --password-stdin",
+            "switchboard fly",
+            "switchboard run --lisen x",
+        ] {
+            let error = parse(words(line)).unwrap_err();
+            assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The settings: what there is, and how default, file, environment and flags are merged.
+//!
+//! [`TABLE`] is the only list of settings. File keys, variables, flags, the help, `docs/configuration.md` and what
+//! `check-config` prints all come from it, so that none of them can forget one.
+
+mod fault;
+mod reference;
+mod resolve;
+mod table;
+mod value;
+
+pub(crate) use fault::{Fault, Faults};
+pub(crate) use reference::{effective_json, effective_toml, reference};
+pub(crate) use resolve::{Origin, Resolved, Sources, resolve};
+pub(crate) use table::{Setting, TABLE};
+pub(crate) use value::{Secret, duration};
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+use value::{Raw, Readable};
+
+/// Where the configuration file is looked for when nobody says.
+pub(crate) const FILE_DEFAULT: &str = "switchboard.toml";
+
+/// Every setting of the binary.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where stations connect.
+    pub(crate) listen: SocketAddr,
+    /// Whether stations that nobody registered may connect; nobody said: only on loopback.
+    pub(crate) accept_unknown: Option<bool>,
+    /// Where everything durable is.
+    pub(crate) data_dir: PathBuf,
+    /// Where to write the ports that were bound.
+    pub(crate) ports_file: Option<PathBuf>,
+    /// How many simulated stations to start.
+    pub(crate) demo: u32,
+    /// How much faster than life they live.
+    pub(crate) demo_speed: f64,
+    /// What to log.
+    pub(crate) log: String,
+    /// How to write it.
+    pub(crate) log_format: LogFormat,
+    /// Where the API listens.
+    pub(crate) api_listen: SocketAddr,
+    /// Its bearer token.
+    pub(crate) api_token: Option<Secret>,
+    /// Where health and metrics are.
+    pub(crate) admin_listen: SocketAddr,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: loopback(8180),
+            accept_unknown: None,
+            data_dir: PathBuf::from("./switchboard-data"),
+            ports_file: None,
+            demo: 0,
+            demo_speed: 60.0,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            api_listen: loopback(8181),
+            api_token: None,
+            admin_listen: loopback(8182),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a station that nobody registered may connect.
+    pub(crate) fn accepts_unknown(&self) -> bool {
+        self.accept_unknown.unwrap_or_else(|| self.listen.ip().is_loopback())
+    }
+
+    /// What is wrong between settings that are right one by one.
+    fn contradictions(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if !self.api_listen.ip().is_loopback() && self.api_token.is_none() {
+            faults.push(Fault::new(
+                "api.token",
+                format!(
+                    "must be set, since the API listens on {}, which others can reach; set it, or use a loopback address",
+                    self.api_listen
+                ),
+            ));
+        }
+        let listeners =
+            [("listen", self.listen), ("api.listen", self.api_listen), ("admin.listen", self.admin_listen)];
+        for (index, (path, address)) in listeners.iter().enumerate() {
+            for (other, taken) in &listeners[..index] {
+                if address.port() != 0 && address == taken {
+                    faults.push(Fault::new(*path, format!("{address} is the address of {other} already")));
+                }
+            }
+        }
+        faults
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Readable for LogFormat {
+    fn expected() -> String {
+        "\"text\" or \"json\"".to_owned()
+    }
+    fn read(raw: Raw<'_>) -> Option<Self> {
+        match String::read(raw)?.as_str() {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+    fn show(&self) -> Option<String> {
+        Some(match self {
+            Self::Text => "\"text\"".to_owned(),
+            Self::Json => "\"json\"".to_owned(),
+        })
+    }
+}
