@@ -1,0 +1,93 @@
+//! What a simulated station is and how it behaves.
+
+use std::{fmt, time::Duration};
+use switchboard_rpc::Version;
+
+/// What a simulated station is and how it behaves.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`. Only `ws`.
+    pub url: String,
+    /// The identity, as it will be percent-encoded into the URL.
+    pub id: String,
+    /// What it speaks: 1.6 or 2.0.1. With 2.1 it refuses to run.
+    pub version: Version,
+    /// The password for Basic authentication; none: no credentials are sent. Any bytes.
+    pub password: Option<Vec<u8>>,
+    /// From which its chances come: the same seed lives the same life. Ids are never made from it, since they must not
+    /// be used twice.
+    pub seed: u64,
+    /// How much faster than life it charges: at 60 an hour takes a minute. Timestamps stay true, and what the central
+    /// system demands in seconds is kept in true seconds.
+    pub speed: f64,
+    /// How many connectors (1.6) or EVSEs with one connector each (2.0.1). At least 1.
+    pub connectors: u32,
+    /// Whether cars come by themselves.
+    pub visitors: bool,
+    /// The tags that drivers present, one at random each time.
+    pub tokens: Vec<String>,
+    /// How long a car charges, before `speed`; varied by half either way.
+    pub session: Duration,
+    /// How long a connector is free between two cars, before `speed`; varied by half either way.
+    pub pause: Duration,
+    /// How often the meter is read while a car charges, before `speed`.
+    pub meter_interval: Duration,
+    /// How long an answer may take.
+    pub answer_timeout: Duration,
+    /// The first wait before it connects again; doubled with each failure, plus as much at random.
+    pub back_off_min: Duration,
+    /// The longest of these waits.
+    pub back_off_max: Duration,
+    /// How often a billing message that was refused or not answered is sent before it is given up. A lost connection does not count.
+    pub billing_attempts: u32,
+    /// How long to wait before the second attempt; before the third twice as long, and so on.
+    pub billing_interval: Duration,
+    /// How often it pings the central system.
+    pub ping_interval: Duration,
+}
+
+impl Config {
+    /// A 1.6 station at this endpoint and with this identity, with everything else as it usually is.
+    #[must_use]
+    pub fn new(url: impl Into<String>, id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self {
+            url: url.into(),
+            version: Version::V16,
+            password: None,
+            // Stations that nobody gave a seed still live different lives.
+            seed: id.bytes().fold(0xcbf2_9ce4_8422_2325, |seed, byte| {
+                (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            }),
+            id,
+            speed: 1.0,
+            connectors: 2,
+            visitors: true,
+            tokens: ["04A1B2C3D4E5F6", "04B7C8D9EAFB01", "047788990A1B2C", "04D3E4F5061728"].map(str::to_owned).into(),
+            session: Duration::from_secs(40 * 60),
+            pause: Duration::from_secs(10 * 60),
+            meter_interval: Duration::from_secs(5 * 60),
+            answer_timeout: Duration::from_secs(30),
+            back_off_min: Duration::from_secs(1),
+            back_off_max: Duration::from_secs(30),
+            billing_attempts: 5,
+            billing_interval: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without password and tags.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("url", &self.url)
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .field("seed", &self.seed)
+            .field("speed", &self.speed)
+            .finish_non_exhaustive()
+    }
+}
