@@ -76,14 +76,18 @@ impl Books {
     /// Whether everything that happened was told and answered.
     #[must_use]
     pub fn all_settled(&self) -> bool {
-        self.unsent == 0 && self.transactions.values().all(|transaction| !transaction.ended || transaction.settled)
+        self.unsent == 0
+            && self.transactions.values().all(|transaction| !transaction.ended || transaction.settled)
     }
 
     /// Forgets the oldest settled transactions beyond the bound.
     pub(crate) fn forget(&mut self) {
         while self.transactions.len() > ENDED_MAX {
-            let Some(number) =
-                self.transactions.iter().find(|(_, transaction)| transaction.settled).map(|(number, _)| *number)
+            let Some(number) = self
+                .transactions
+                .iter()
+                .find(|(_, transaction)| transaction.settled)
+                .map(|(number, _)| *number)
             else {
                 return;
             };

@@ -64,7 +64,9 @@ impl Config {
             speed: 1.0,
             connectors: 2,
             visitors: true,
-            tokens: ["04A1B2C3D4E5F6", "04B7C8D9EAFB01", "047788990A1B2C", "04D3E4F5061728"].map(str::to_owned).into(),
+            tokens: ["04A1B2C3D4E5F6", "04B7C8D9EAFB01", "047788990A1B2C", "04D3E4F5061728"]
+                .map(str::to_owned)
+                .into(),
             session: Duration::from_secs(40 * 60),
             pause: Duration::from_secs(10 * 60),
             meter_interval: Duration::from_secs(5 * 60),

@@ -91,7 +91,8 @@ impl Queue {
     pub(crate) fn push(&mut self, entry: Entry) {
         if self.waiting.len() >= WAITING_MAX {
             // The first may be on its way and stays.
-            let middle = self.waiting.iter().skip(1).position(|entry| matches!(entry.kind, Kind::Meter { .. }));
+            let middle =
+                self.waiting.iter().skip(1).position(|entry| matches!(entry.kind, Kind::Meter { .. }));
             match middle {
                 Some(index) => drop(self.waiting.remove(index + 1)),
                 None if matches!(entry.kind, Kind::Meter { .. }) => return,
@@ -180,7 +181,8 @@ mod tests {
         assert_eq!(queue.attempted(Attempt::Lost, 3, second, start + second), None);
         assert_eq!(queue.attempted(Attempt::Failed, 3, second, start + second), None);
         assert_eq!(queue.not_before(), Some(start + second * 3));
-        let (given_up, was_given_up) = queue.attempted(Attempt::Failed, 3, second, start + second * 3).unwrap();
+        let (given_up, was_given_up) =
+            queue.attempted(Attempt::Failed, 3, second, start + second * 3).unwrap();
         assert_eq!((given_up.transaction, was_given_up), (1, true));
         assert_eq!(queue.first(start + second * 3).unwrap().transaction, 2);
     }
@@ -194,7 +196,9 @@ mod tests {
             queue.push(entry(transaction, METER));
         }
         for transaction in 1..WAITING_MAX as u64 {
-            assert!(queue.waiting.iter().any(|entry| entry.transaction == transaction && entry.kind != METER));
+            assert!(
+                queue.waiting.iter().any(|entry| entry.transaction == transaction && entry.kind != METER)
+            );
         }
         assert_eq!(queue.first(Instant::now()).unwrap().transaction, 0, "the first may be on its way");
         assert!(queue.len() <= WAITING_MAX + 1);

@@ -2,10 +2,10 @@
 
 use super::{
     Charger, Moment, Purpose, Reason, Registration, Status,
+    judge::judge,
     keys::{Changed, Looked},
 };
 use serde_json::{Value, json};
-use switchboard_messages::{Mode, v16, v201};
 use switchboard_rpc::{ErrorCode, Version};
 
 /// What a CALL of the central system is answered with.
@@ -20,7 +20,7 @@ pub(crate) enum Reply {
 impl Charger {
     /// Does what is asked and gives the answer. What follows from it is sent after the answer.
     pub(crate) fn handle_called(&mut self, action: &str, payload: &[u8], now: Moment) -> Reply {
-        if let Err(error) = self.check(action, payload) {
+        if let Err(error) = judge(self.config.version, action, payload) {
             return error;
         }
         if self.registration == Registration::Rejected {
@@ -36,19 +36,6 @@ impl Charger {
             || Reply::Error(ErrorCode::NotSupported, format!("this station does not do {action}")),
             Reply::Result,
         )
-    }
-
-    /// Judges the payload by the schema of its action.
-    fn check(&self, action: &str, payload: &[u8]) -> Result<(), Reply> {
-        let judged = match self.config.version {
-            Version::V16 => v16::check_request(action, payload, Mode::Strict),
-            Version::V201 | Version::V21 => v201::check_request(action, payload, Mode::Strict),
-        };
-        match judged {
-            None => Err(Reply::Error(ErrorCode::NotImplemented, format!("nobody knows {action} here"))),
-            Some(Ok(_)) => Ok(()),
-            Some(Err(violations)) => Err(Reply::Error(violations.code(), violations.to_string())),
-        }
     }
 
     /// None: not supported.
@@ -209,7 +196,9 @@ impl Charger {
         };
         match wanted {
             // 2.0.1 F06.FR.17: not once it is accepted. 1.6 lets it.
-            "BootNotification" if self.config.version != Version::V16 && self.boot.is_none() => return "Rejected",
+            "BootNotification" if self.config.version != Version::V16 && self.boot.is_none() => {
+                return "Rejected";
+            }
             "BootNotification" => self.boot_at = Some(now.at),
             "Heartbeat" => self.push(Purpose::Heartbeat),
             "StatusNotification" => {
@@ -241,7 +230,12 @@ impl Charger {
     }
 
     /// None: a connector that does not exist, which only an error can say.
-    fn change_availability(&mut self, connector: Option<u32>, operative: bool, now: Moment) -> Option<&'static str> {
+    fn change_availability(
+        &mut self,
+        connector: Option<u32>,
+        operative: bool,
+        now: Moment,
+    ) -> Option<&'static str> {
         let ids: Vec<u32> = match connector {
             Some(id) => vec![self.connector(id)?.id],
             None => self.connectors.iter().map(|one| one.id).collect(),
@@ -261,7 +255,8 @@ impl Charger {
     }
 
     fn get_configuration(&self, request: &Value) -> Value {
-        let asked: Vec<&str> = request["key"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let asked: Vec<&str> =
+            request["key"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let names: Vec<&str> = if asked.is_empty() { self.keys.names().collect() } else { asked };
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for name in names {
@@ -314,8 +309,13 @@ impl Charger {
     fn transaction_status(&self, id: Option<&str>) -> Value {
         let Some(id) = id else { return json!({ "messagesInQueue": self.billing.len() > 0 }) };
         let books = self.books.lock();
-        let number = books.transactions.iter().find(|(_, book)| book.id.as_deref() == Some(id)).map(|(number, _)| *number);
-        let ongoing = number.is_some_and(|number| self.connectors.iter().any(|one| one.transaction() == Some(number)));
+        let number = books
+            .transactions
+            .iter()
+            .find(|(_, book)| book.id.as_deref() == Some(id))
+            .map(|(number, _)| *number);
+        let ongoing =
+            number.is_some_and(|number| self.connectors.iter().any(|one| one.transaction() == Some(number)));
         json!({ "ongoingIndicator": ongoing, "messagesInQueue": number.is_some_and(|number| self.billing.holds(number)) })
     }
 
@@ -336,4 +336,3 @@ impl Charger {
 fn accepted_if(accepted: bool) -> Value {
     json!({ "status": if accepted { "Accepted" } else { "Rejected" } })
 }
-

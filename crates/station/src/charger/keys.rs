@@ -51,7 +51,12 @@ impl Keys {
         let key = |v16, v201, value: String, access| Key { v16, v201, value, access };
         Self {
             keys: vec![
-                key("HeartbeatInterval", ("OCPPCommCtrlr", "HeartbeatInterval"), "300".to_owned(), Access::Seconds),
+                key(
+                    "HeartbeatInterval",
+                    ("OCPPCommCtrlr", "HeartbeatInterval"),
+                    "300".to_owned(),
+                    Access::Seconds,
+                ),
                 key(
                     "MeterValueSampleInterval",
                     ("SampledDataCtrlr", "TxUpdatedInterval"),
@@ -64,14 +69,24 @@ impl Keys {
                     config.ping_interval.as_secs().to_string(),
                     Access::Read,
                 ),
-                key("NumberOfConnectors", ("ChargingStation", "Model"), config.connectors.to_string(), Access::Read),
+                key(
+                    "NumberOfConnectors",
+                    ("ChargingStation", "Model"),
+                    config.connectors.to_string(),
+                    Access::Read,
+                ),
                 key(
                     "SupportedFeatureProfiles",
                     ("ChargingStation", "VendorName"),
                     "Core,RemoteTrigger".to_owned(),
                     Access::Read,
                 ),
-                key("AuthorizationKey", ("SecurityCtrlr", "BasicAuthPassword"), String::new(), Access::Password),
+                key(
+                    "AuthorizationKey",
+                    ("SecurityCtrlr", "BasicAuthPassword"),
+                    String::new(),
+                    Access::Password,
+                ),
             ],
             password: None,
         }
@@ -172,7 +187,8 @@ fn is(key: &Key, component: &str, variable: &str) -> bool {
 
 /// The bytes that an even number of hexadecimal digits stands for.
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|one| one.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|one| one.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len() >= 32 && digits.len() % 2 == 0)?;
     Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
@@ -185,7 +201,10 @@ mod tests {
     fn keys_are_read_and_changed_as_their_access_says() {
         let mut keys = Keys::new(&Config::new("ws://x", "A"));
         assert_eq!(keys.set_v16("heartbeatinterval", "7"), Changed::Accepted);
-        assert_eq!(keys.get_v201("OCPPCommCtrlr", "HeartbeatInterval"), Looked::Value { value: "7".to_owned(), readonly: false });
+        assert_eq!(
+            keys.get_v201("OCPPCommCtrlr", "HeartbeatInterval"),
+            Looked::Value { value: "7".to_owned(), readonly: false }
+        );
         assert_eq!(keys.set_v16("HeartbeatInterval", "-1"), Changed::Rejected);
         assert_eq!(keys.set_v16("NumberOfConnectors", "9"), Changed::Rejected);
         assert_eq!(keys.set_v16("Colour", "blue"), Changed::Unknown);
@@ -198,7 +217,10 @@ mod tests {
         assert_eq!(keys.set_v16("AuthorizationKey", "4142434445464748494A4B4C4D4E4F50"), Changed::Accepted);
         assert_eq!(keys.password(), Some(b"ABCDEFGHIJKLMNOP".to_vec()));
         assert_eq!(keys.set_v16("AuthorizationKey", "short"), Changed::Rejected);
-        assert_eq!(keys.set_v201("SecurityCtrlr", "BasicAuthPassword", "sixteen-letters!"), Changed::Accepted);
+        assert_eq!(
+            keys.set_v201("SecurityCtrlr", "BasicAuthPassword", "sixteen-letters!"),
+            Changed::Accepted
+        );
         assert_eq!(keys.password(), Some(b"sixteen-letters!".to_vec()));
     }
 }

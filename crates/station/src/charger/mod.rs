@@ -6,6 +6,7 @@
 mod billing;
 mod commands;
 mod connector;
+mod judge;
 mod keys;
 mod outgoing;
 #[cfg(test)]
@@ -271,7 +272,11 @@ impl Charger {
     /// When [`Self::handle_timeout`] has something to do, or something may be sent or wished.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let connectors = self.connectors.iter().flat_map(|connector| {
-            [connector.next_car, connector.session.as_ref().map(|session| session.until), connector.next_reading()]
+            [
+                connector.next_car,
+                connector.session.as_ref().map(|session| session.until),
+                connector.next_reading(),
+            ]
         });
         let online = [self.boot_at, self.heartbeat_at, self.billing.not_before()];
         connectors
@@ -332,7 +337,8 @@ impl Charger {
     }
 
     fn report_all(&mut self, now: Moment) {
-        let mut reports: Vec<(u32, Status)> = self.connectors.iter().map(|one| (one.id, one.status)).collect();
+        let mut reports: Vec<(u32, Status)> =
+            self.connectors.iter().map(|one| (one.id, one.status)).collect();
         if self.config.version == Version::V16 {
             // Connector 0 is the station as a whole; 2.0.1 has no such report.
             reports.insert(0, (0, Status::Available));
@@ -394,7 +400,8 @@ impl Charger {
 
     /// The car goes; the next one will come.
     fn leave(&mut self, id: u32, now: Moment) {
-        let next = self.config.visitors.then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
+        let next =
+            self.config.visitors.then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
         if let Some(connector) = self.connector(id) {
             connector.authorizing = false;
             connector.next_car = next;
@@ -529,7 +536,9 @@ impl Charger {
             End::Lost => Attempt::Lost,
         };
         let (attempts, interval) = (self.config.billing_attempts.max(1), self.config.billing_interval);
-        let Some((entry, given_up)) = self.billing.attempted(attempt, attempts, interval, now.at) else { return };
+        let Some((entry, given_up)) = self.billing.attempted(attempt, attempts, interval, now.at) else {
+            return;
+        };
         let answer = if let End::Answered(answer) = end { answer } else { Value::Null };
         {
             let mut books = self.books.lock();
@@ -575,7 +584,11 @@ fn shorter(duration: Duration, config: &Config, random: &mut fastrand::Rng) -> D
 }
 
 /// A number without its fraction; meters and powers are small and positive.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and never is negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and never is negative"
+)]
 fn whole(number: f64) -> u64 {
     number as u64
 }

@@ -13,11 +13,19 @@ impl Charger {
             Purpose::Heartbeat => ("Heartbeat", json!({})),
             Purpose::Status { connector, status, unix_ms } => (
                 "StatusNotification",
-                if old { status_v16(*connector, *status, *unix_ms) } else { status_v201(*connector, *status, *unix_ms) },
+                if old {
+                    status_v16(*connector, *status, *unix_ms)
+                } else {
+                    status_v201(*connector, *status, *unix_ms)
+                },
             ),
             Purpose::Authorize { token, .. } => (
                 "Authorize",
-                if old { json!({ "idTag": token }) } else { json!({ "idToken": id_token(token, "ISO14443") }) },
+                if old {
+                    json!({ "idTag": token })
+                } else {
+                    json!({ "idToken": id_token(token, "ISO14443") })
+                },
             ),
             Purpose::Idle { connector } => {
                 let meter_wh = self.connectors.iter().find(|one| one.id == *connector)?.meter_wh();
@@ -123,8 +131,11 @@ impl Charger {
             }
             Kind::Meter { power_w, triggered } => {
                 info["chargingState"] = "Charging".into();
-                let (trigger, context) =
-                    if *triggered { ("Trigger", "Trigger") } else { ("MeterValuePeriodic", "Sample.Periodic") };
+                let (trigger, context) = if *triggered {
+                    ("Trigger", "Trigger")
+                } else {
+                    ("MeterValuePeriodic", "Sample.Periodic")
+                };
                 ("Updated", trigger, context, Some(*power_w))
             }
             Kind::Stop { reason } => {

@@ -1,0 +1,1 @@
+//! The charger with a fake clock and a scripted central system.
