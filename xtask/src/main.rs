@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod codegen;
 mod fuzz;
 mod report;
 mod test;
@@ -36,6 +37,12 @@ enum Task {
     Test(test::Options),
     /// Everything that must hold before a commit lands
     Check,
+    /// Generates the message types from the official schemas, which it takes from PyPI
+    Codegen {
+        /// Only compare with what is committed
+        #[arg(long)]
+        check: bool,
+    },
     /// Compares the code with the rules that a compiler does not know: dependency edges, lints, module docs, paths
     Tidy,
     /// Shows what the tests need and whether it is here; with --install installs it
@@ -57,6 +64,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
+        Task::Codegen { check } => codegen::run(check).map(|()| ExitCode::SUCCESS),
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::Tools { install } => tools_task(install),
         Task::Bench(options) => bench::run(&options),

@@ -3,7 +3,6 @@
 mod contract;
 pub mod embedded;
 mod locations;
-pub mod password;
 
 pub use contract::{
     Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, OutboxState,

@@ -112,6 +112,13 @@ pub struct Decoded<T> {
     pub warnings: Vec<Violation>,
 }
 
+impl<T> Decoded<T> {
+    /// The same with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Decoded<U> {
+        Decoded { value: change(self.value), warnings: self.warnings }
+    }
+}
+
 /// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sender {
@@ -151,4 +158,67 @@ pub trait Request: Message {
     type Response: Message;
     /// Who sends it.
     const SENDER: Sender;
+    /// Whether it is answered: false for what 2.1 sends as SEND.
+    const HAS_RESPONSE: bool = true;
+}
+
+/// What stands for the response of a message that has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoResponse;
+
+impl Message for NoResponse {
+    const VERSION: Version = Version::V21;
+    const ACTION: &'static str = "";
+
+    /// Accepts nothing: there is no such payload.
+    fn decode(_payload: &[u8], _mode: Mode) -> Result<Decoded<Self>, Violations> {
+        Err(Violations(vec![Violation {
+            kind: ViolationKind::NotAnObject,
+            pointer: String::new(),
+            expected: Cow::Borrowed("no response at all"),
+        }]))
+    }
+
+    /// Appends an empty object, for whoever asks all the same.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), Violations> {
+        out.extend_from_slice(b"{}");
+        Ok(())
+    }
+}
+
+/// Why a payload was not read by the name of its action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The version has no such action.
+    #[error("unknown action")]
+    UnknownAction,
+    /// The version has the action, but the other side sends it.
+    #[error("the action goes the other way")]
+    WrongDirection,
+    /// The payload is wrong.
+    #[error(transparent)]
+    Violations(#[from] Violations),
+}
+
+impl DecodeError {
+    /// The error code that answers such a call (V01 to V05).
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownAction => ErrorCode::NotImplemented,
+            Self::WrongDirection => ErrorCode::NotSupported,
+            Self::Violations(violations) => violations.code(),
+        }
+    }
+}
+
+/// Whether `sender` may send the action in this version.
+pub(crate) fn check_direction(version: Version, name: &str, sender: Sender) -> Result<(), DecodeError> {
+    let action = crate::actions::action(version, name).ok_or(DecodeError::UnknownAction)?;
+    if action.sender == sender || action.sender == Sender::Either || sender == Sender::Either {
+        Ok(())
+    } else {
+        Err(DecodeError::WrongDirection)
+    }
 }

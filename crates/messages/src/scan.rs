@@ -1,0 +1,433 @@
+//! JSON, token by token: the one place that decides what is JSON and what is not (RFC 8259).
+//!
+//! The typed reader and the schema check both stand on it, so that they cannot disagree about syntax. Nothing is
+//! copied: a token is a slice of the text. Strings with an unpaired surrogate escape are refused, since no Rust string
+//! can hold them.
+
+use std::borrow::Cow;
+
+/// How deep arrays and objects may be nested, the payload itself included. Deeper text counts as no JSON: the limit is
+/// the guard of the stack.
+pub(crate) const DEPTH_MAX: u32 = 32;
+
+/// The text is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotJson;
+
+/// A position in a JSON text.
+#[derive(Clone, Debug)]
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+    /// Nothing has been read since the last opening bracket, so that no comma may come.
+    fresh: bool,
+}
+
+/// A string token: what stands between its quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoted<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Quoted<'a> {
+    /// As it is written, without the quotes.
+    pub(crate) const fn raw(self) -> &'a str {
+        self.raw
+    }
+
+    /// The string that is meant.
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+    }
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, fresh: true }
+    }
+
+    fn byte(&self) -> u8 {
+        // NUL is no JSON outside of strings, so that it can stand for the end.
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    /// The first byte of the next token, without taking it; 0 at the end.
+    pub(crate) fn peek(&mut self) -> u8 {
+        loop {
+            match self.byte() {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return byte,
+            }
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), NotJson> {
+        if self.peek() == byte {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(NotJson)
+        }
+    }
+
+    /// Takes an opening bracket.
+    pub(crate) fn open(&mut self, bracket: u8) -> Result<(), NotJson> {
+        self.expect(bracket)?;
+        self.depth += 1;
+        self.fresh = true;
+        if self.depth > DEPTH_MAX { Err(NotJson) } else { Ok(()) }
+    }
+
+    /// Takes the closing bracket if it is next; else the comma that must precede another entry.
+    fn closed(&mut self, bracket: u8) -> Result<bool, NotJson> {
+        let next = self.peek();
+        if next == bracket {
+            self.at += 1;
+            self.depth -= 1;
+            self.fresh = false;
+            return Ok(true);
+        }
+        if self.fresh {
+            self.fresh = false;
+            return Ok(false);
+        }
+        if next == b',' {
+            self.at += 1;
+            Ok(false)
+        } else {
+            Err(NotJson)
+        }
+    }
+
+    /// The name of the next member, up to and with its colon; `None` when the object ends here.
+    pub(crate) fn key(&mut self) -> Result<Option<Quoted<'a>>, NotJson> {
+        if self.closed(b'}')? {
+            return Ok(None);
+        }
+        let key = self.string()?;
+        self.expect(b':')?;
+        Ok(Some(key))
+    }
+
+    /// Whether the array has another item.
+    pub(crate) fn item(&mut self) -> Result<bool, NotJson> {
+        Ok(!self.closed(b']')?)
+    }
+
+    /// Takes a string.
+    pub(crate) fn string(&mut self) -> Result<Quoted<'a>, NotJson> {
+        self.expect(b'"')?;
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            at = next_special(bytes, at);
+            match bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at = after_escape(bytes, at)?;
+                }
+                _ => return Err(NotJson),
+            }
+        }
+        self.at = at + 1;
+        self.fresh = false;
+        Ok(Quoted { raw: &self.text[start..at], escaped })
+    }
+
+    /// Takes a number and gives its text.
+    pub(crate) fn number(&mut self) -> Result<&'a str, NotJson> {
+        self.peek();
+        let start = self.at;
+        let end = number_end(&self.text.as_bytes()[start..]).ok_or(NotJson)?;
+        self.at = start + end;
+        self.fresh = false;
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Takes `true`, `false` or `null`.
+    pub(crate) fn literal(&mut self) -> Result<&'static str, NotJson> {
+        let word = match self.peek() {
+            b't' => "true",
+            b'f' => "false",
+            b'n' => "null",
+            _ => return Err(NotJson),
+        };
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(NotJson);
+        }
+        self.at += word.len();
+        self.fresh = false;
+        Ok(word)
+    }
+
+    /// Takes any value and gives its text as it stands there.
+    pub(crate) fn value(&mut self) -> Result<&'a str, NotJson> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            b'"' => {
+                self.string()?;
+            }
+            b'{' => {
+                self.open(b'{')?;
+                while self.key()?.is_some() {
+                    self.value()?;
+                }
+            }
+            b'[' => {
+                self.open(b'[')?;
+                while self.item()? {
+                    self.value()?;
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                self.number()?;
+            }
+            _ => {
+                self.literal()?;
+            }
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// The next of members without braces around them: `"a":1,"b":2`.
+    pub(crate) fn bare_member(&mut self, first: bool) -> Result<Option<(Quoted<'a>, &'a str)>, NotJson> {
+        if self.at_end() {
+            return Ok(None);
+        }
+        if !first {
+            self.expect(b',')?;
+        }
+        let key = self.string()?;
+        self.expect(b':')?;
+        Ok(Some((key, self.value()?)))
+    }
+
+    /// Whether nothing but white space follows.
+    pub(crate) fn at_end(&mut self) -> bool {
+        self.peek();
+        self.at == self.text.len()
+    }
+}
+
+/// The first position from `at` with a quote, a backslash or a control character, or the end.
+fn next_special(bytes: &[u8], mut at: usize) -> usize {
+    // Eight bytes at a time: a byte of the mask is set where a byte of the word is one we look for. The trick can set
+    // a bit too many above a true hit, never below the first, and only the first is used.
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    while let Some(chunk) = bytes.get(at..at + 8) {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+        let found = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        at += 1;
+    }
+    at
+}
+
+/// The position after the escape that begins with the backslash at `at`.
+fn after_escape(bytes: &[u8], at: usize) -> Result<usize, NotJson> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => match code_unit(bytes, at)? {
+            0xd800..=0xdbff => match code_unit(bytes, at + 6)? {
+                0xdc00..=0xdfff => Ok(at + 12),
+                _ => Err(NotJson),
+            },
+            0xdc00..=0xdfff => Err(NotJson),
+            _ => Ok(at + 6),
+        },
+        _ => Err(NotJson),
+    }
+}
+
+/// The code unit of the `\uXXXX` at `at`.
+fn code_unit(bytes: &[u8], at: usize) -> Result<u32, NotJson> {
+    let escape = bytes.get(at..at + 6).ok_or(NotJson)?;
+    let digits = escape.strip_prefix(b"\\u").ok_or(NotJson)?;
+    digits.iter().try_fold(0, |unit, digit| {
+        char::from(*digit).to_digit(16).map(|value| unit * 16 + value).ok_or(NotJson)
+    })
+}
+
+/// What a string with escapes means. The escapes have been checked by [`after_escape`].
+fn unescape(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let bytes = raw.as_bytes();
+    let mut at = 0;
+    while let Some(length) = memchr(bytes, at) {
+        out.push_str(&raw[at..at + length]);
+        at += length;
+        let character = match bytes.get(at + 1) {
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                let first = code_unit(bytes, at).unwrap_or_default();
+                at += 4;
+                if (0xd800..0xdc00).contains(&first) {
+                    let second = code_unit(bytes, at + 2).unwrap_or_default();
+                    at += 6;
+                    let code = 0x1_0000 + ((first & 0x3ff) << 10) + (second & 0x3ff);
+                    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+                } else {
+                    char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER)
+                }
+            }
+            Some(other) => char::from(*other),
+            None => break,
+        };
+        out.push(character);
+        at += 2;
+    }
+    out.push_str(raw.get(at..).unwrap_or_default());
+    out
+}
+
+/// How far the next backslash is.
+fn memchr(bytes: &[u8], at: usize) -> Option<usize> {
+    bytes.get(at..)?.iter().position(|byte| *byte == b'\\')
+}
+
+/// Where the number ends that the text begins with.
+pub(crate) fn number_end(bytes: &[u8]) -> Option<usize> {
+    let digits = |from: usize| -> usize {
+        bytes.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    match bytes.get(at) {
+        Some(b'0') => at += 1,
+        Some(b'1'..=b'9') => at += digits(at),
+        _ => return None,
+    }
+    if bytes.get(at) == Some(&b'.') {
+        let fraction = digits(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at + 1 + sign);
+        if exponent == 0 {
+            return None;
+        }
+        at += 1 + sign + exponent;
+    }
+    Some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn whole(text: &str) -> bool {
+        let mut scanner = Scanner::new(text);
+        scanner.value().is_ok() && scanner.at_end()
+    }
+
+    #[test]
+    fn what_is_json_and_what_is_not() {
+        for text in [
+            "{}",
+            " [ ] ",
+            "0",
+            "-0",
+            "1.5e+10",
+            "\"\\u00e9\\ud83d\\ude00\"",
+            "[1,2,[3]]",
+            "{\"a\":{\"b\":null}}",
+            "true",
+            "\"\u{7f}é\"",
+            "{\"a\":1,\"a\":2}",
+            "\t\r\n[false]",
+        ] {
+            assert!(whole(text), "{text}");
+        }
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "nul",
+            "truE",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0041\"",
+            "\"\\udc00\"",
+            "\"a\nb\"",
+            "[1 2]",
+            "{\"a\":1 \"b\":2}",
+            "{a:1}",
+            "1 2",
+            "\u{feff}{}",
+            "[]]",
+            "'a'",
+            "NaN",
+            "-",
+            "--1",
+        ] {
+            assert!(!whole(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_the_limit() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(whole(&nested(DEPTH_MAX as usize)));
+        assert!(!whole(&nested(DEPTH_MAX as usize + 1)));
+        assert!(!whole(&"[".repeat(1_000_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn strings_mean_what_serde_json_says(text in ".{0,40}", ascii in proptest::bool::ANY) {
+            let mut written = serde_json::to_string(&text).unwrap();
+            if ascii {
+                written = written.chars().map(|c| if c.is_ascii() { c.to_string() } else {
+                    let mut units = [0; 2];
+                    c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+                }).collect();
+            }
+            let mut scanner = Scanner::new(&written);
+            prop_assert_eq!(scanner.string().unwrap().text(), text);
+            prop_assert!(scanner.at_end());
+        }
+
+        #[test]
+        fn verdicts_agree_with_serde_json(text in "[\\[\\]{}:,\"\\\\a0-2.eE+\\-nulltrue ]{0,24}") {
+            prop_assert_eq!(whole(&text), serde_json::from_str::<serde_json::Value>(&text).is_ok()
+                // Numbers too large for f64 are JSON all the same.
+                || serde_json::from_str::<Box<serde_json::value::RawValue>>(&text).is_ok());
+        }
+    }
+}
