@@ -16,6 +16,25 @@ pub struct StationKey {
     pub station: StationId,
 }
 
+impl StationKey {
+    /// The same key in strings of its own: identities are often slices of a message, which they would keep in memory.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let station = StationId::new(self.station.as_str().to_owned(), usize::MAX);
+        Self {
+            tenant: if self.tenant == *DEFAULT_TENANT {
+                ByteString::from_static(DEFAULT_TENANT)
+            } else {
+                ByteString::from(&*self.tenant)
+            },
+            // What was an identity is one.
+            station: station.unwrap_or_else(|_| self.station.clone()),
+        }
+    }
+}
+
+const DEFAULT_TENANT: &str = "default";
+
 /// What a directory gives to a connection that was just accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

@@ -3,6 +3,7 @@
 mod contract;
 pub mod embedded;
 mod locations;
+pub mod password;
 
 pub use contract::{
     Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, OutboxState,

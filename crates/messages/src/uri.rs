@@ -36,7 +36,7 @@ fn is_authority(text: &str) -> bool {
         })
     } else {
         let (name, port) = split(host, ':');
-        is_port(port) && is_made_of(name, |byte| is_plain(byte))
+        is_port(port) && is_made_of(name, is_plain)
     };
     host_is_right && is_made_of(user, |byte| is_plain(byte) || byte == b':')
 }

@@ -19,14 +19,18 @@ pub use stats::Stats;
 
 use crate::{
     Fault, FrameError, FrameKind, Version, close,
-    frame::{Layout, same_id, write_call},
+    frame::{self, Layout, same_id, write_call},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
 use inbound::{Arrival, Inbound, Next};
 use outbound::Outbound;
 use queue::{Queue, pop_and_shrink};
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The state of one connection, for both roles and all versions.
 ///
@@ -73,15 +77,19 @@ pub struct Connection {
     transmits: Queue<Transmit>,
     events: VecDeque<Event>,
     /// When the last bad frames came.
-    bad_frames: VecDeque<Instant>,
+    bad_frames: Vec<Instant>,
     stats: Stats,
 }
+
+/// The number of the first CALL of a connection.
+const FIRST_SEQ: u64 = 1;
 
 /// What our CALLs wait for after the connection was made (L06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
     FirstCall,
-    BootAnswer(u64),
+    /// The first call was a BootNotification.
+    BootAnswer,
     Over,
 }
 
@@ -94,7 +102,7 @@ impl Connection {
             if role == Role::Csms && !config.hold_max.is_zero() { Hold::FirstCall } else { Hold::Over };
         Self {
             hold,
-            hold_until: now + config.hold_max,
+            hold_until: later(now, config.hold_max),
             config,
             role,
             version,
@@ -104,7 +112,7 @@ impl Connection {
             outbound: None,
             transmits: Queue::new(),
             events: VecDeque::new(),
-            bad_frames: VecDeque::new(),
+            bad_frames: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -159,11 +167,17 @@ impl Connection {
     /// Queues a CALL of ours.
     ///
     /// # Errors
-    /// When the queue is full, the connection has ended or the registration forbids the action. Otherwise the call ends
-    /// with exactly one [`Event::Ended`].
-    pub fn call(&mut self, call: Outgoing, now: Instant) -> Result<(), CallRefused> {
+    /// When the queue is full, the connection has ended, the registration forbids the action or the payload is no
+    /// object. Otherwise the call ends with exactly one [`Event::Ended`].
+    pub fn call(&mut self, mut call: Outgoing, now: Instant) -> Result<(), CallRefused> {
         if self.closed {
             return Err(CallRefused::Closed);
+        }
+        if call.payload.is_empty() {
+            call.payload = Bytes::from_static(b"{}");
+        }
+        if !frame::is_object(&call.payload) {
+            return Err(CallRefused::PayloadNotObject);
         }
         if self.role == Role::Csms && !self.registration.allows(self.version, &call.action) {
             return Err(CallRefused::NotAllowedWhile(self.registration));
@@ -260,7 +274,7 @@ impl Connection {
             match transmit.kind {
                 TransmitKind::Answer { seq } => {
                     self.stats.answers_sent += 1;
-                    if self.hold == Hold::BootAnswer(seq) {
+                    if self.hold == Hold::BootAnswer && seq == FIRST_SEQ {
                         self.hold = Hold::Over;
                     }
                 }
@@ -280,12 +294,8 @@ impl Connection {
             self.drop_empty_outbound();
             return None;
         };
-        let Ok(text) = ByteString::try_from(write_call(&id, &action, &payload)) else {
-            // A payload that is not UTF-8 is no JSON; the station never sees it.
-            let _key = outbound.end_outstanding(|_| true);
-            self.events.push_back(Event::Ended { key, outcome: Outcome::NotSent });
-            return self.poll_transmit(now);
-        };
+        // `call` has seen to it that the payload is text.
+        let text = ByteString::try_from(write_call(&id, &action, &payload)).unwrap_or_default();
         self.stats.calls_sent += 1;
         self.events.push_back(Event::Written { key });
         Some(Transmit { text, kind: TransmitKind::Call { key } })
@@ -361,7 +371,8 @@ impl Connection {
     }
 
     fn arrived(&mut self, text: ByteString, layout: Layout, now: Instant) {
-        if self.inbound.is_full(&self.config) {
+        // Only a caller that reads although no input is wanted gets here.
+        if !self.wants_input() {
             self.overflow();
             return;
         }
@@ -374,7 +385,7 @@ impl Connection {
         }
         // L06: some stations stumble over a CALL that comes before the answer to their BootNotification.
         if self.hold == Hold::FirstCall {
-            self.hold = if boot { Hold::BootAnswer(self.inbound.last_seq()) } else { Hold::Over };
+            self.hold = if boot { Hold::BootAnswer } else { Hold::Over };
         }
         self.advance(now);
     }
@@ -456,9 +467,9 @@ impl Connection {
 
     fn count_bad_frame(&mut self, now: Instant) {
         self.forget_bad_frames(now);
-        self.bad_frames.push_back(now);
+        self.bad_frames.push(now);
         if self.bad_frames.len() > self.config.bad_frames_max {
-            self.bad_frames = VecDeque::new();
+            self.bad_frames = Vec::new();
             self.end();
             self.events
                 .push_back(Event::Close { code: close::PROTOCOL_ERROR, reason: "too many bad frames" });
@@ -466,12 +477,10 @@ impl Connection {
     }
 
     fn forget_bad_frames(&mut self, now: Instant) {
-        while self
-            .bad_frames
-            .front()
-            .is_some_and(|first| now.saturating_duration_since(*first) >= self.config.bad_frames_window)
-        {
-            pop_and_shrink(&mut self.bad_frames);
+        let window = self.config.bad_frames_window;
+        self.bad_frames.retain(|time| now.saturating_duration_since(*time) < window);
+        if self.bad_frames.is_empty() {
+            self.bad_frames = Vec::new();
         }
     }
 
@@ -498,7 +507,7 @@ impl Connection {
         if self.events.len() < self.config.events_max {
             self.events.push_back(event);
         } else {
-            self.stats.overflowed += 1;
+            self.stats.events_lost += 1;
         }
     }
 
@@ -528,6 +537,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// A point in time that can be reckoned with, whatever duration somebody configured: `Instant` panics at its end.
+fn later(now: Instant, duration: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    now + duration.min(FOREVER)
 }
 
 #[cfg(test)]

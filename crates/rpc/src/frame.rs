@@ -20,6 +20,7 @@ pub use write::{
 
 pub(crate) use layout::Layout;
 pub(crate) use message_id::same as same_id;
+pub(crate) use scan::is_object;
 pub(crate) use write::write_answered;
 
 use crate::Version;

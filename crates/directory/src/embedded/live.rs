@@ -82,7 +82,7 @@ impl Live {
         if let Some(before) = state.journal.get_mut(key) {
             *before += count;
         } else {
-            state.journal.insert(owned(key), count);
+            state.journal.insert(key.detached(), count);
         }
     }
 
@@ -115,7 +115,7 @@ impl Live {
         state.clock_ms = state.clock_ms.max(now_ms);
         if !state.stations.contains_key(key) {
             state.make_room(now_ms)?;
-            state.stations.insert(owned(key), Known::default());
+            state.stations.insert(key.detached(), Known::default());
         }
         let gateway = match state.leases.get_key_value(gateway) {
             Some((name, _)) => name.clone(),
@@ -206,7 +206,7 @@ impl Live {
             Some(known) => known.registration = Some(registration),
             None => {
                 let known = Known { registration: Some(registration), ..Known::default() };
-                state.stations.insert(owned(key), known);
+                state.stations.insert(key.detached(), known);
             }
         }
     }
@@ -216,7 +216,7 @@ impl Live {
         let before = match state.stations.get_mut(key) {
             Some(known) => std::mem::replace(&mut known.account, has_password),
             None => {
-                state.stations.insert(owned(key), Known { account: has_password, ..Known::default() });
+                state.stations.insert(key.detached(), Known { account: has_password, ..Known::default() });
                 None
             }
         };
@@ -339,20 +339,6 @@ impl State {
     }
 }
 
-/// A key that keeps no larger buffer alive: identities are often slices of a message.
-fn owned(key: &StationKey) -> StationKey {
-    let station = ByteString::from(key.station.as_str());
-    StationKey {
-        tenant: if key.tenant == *DEFAULT_TENANT {
-            ByteString::from_static(DEFAULT_TENANT)
-        } else {
-            ByteString::from(&*key.tenant)
-        },
-        station: StationId::new(station, usize::MAX).unwrap_or_else(|_| key.station.clone()),
-    }
-}
-
-const DEFAULT_TENANT: &str = "default";
 /// How many stations are kept in memory, at about 300 bytes each.
 const STATIONS_MAX: usize = 1_000_000;
 const FORGET_AFTER_MS: i64 = 86_400_000;

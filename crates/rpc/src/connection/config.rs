@@ -8,7 +8,7 @@ pub struct Config {
     /// How many of the peer's CALLs may wait behind the one in hand. At the bound
     /// [`Connection::wants_input`](super::Connection::wants_input) says no. Default 16.
     pub inbound_calls_max: usize,
-    /// How many bytes of the peer's CALLs may wait before no more is read; one CALL may always wait. Default 256 KiB.
+    /// How many bytes of the peer's CALLs may wait; once there are more, no more is read. Default 256 KiB.
     pub inbound_bytes_max: usize,
     /// How many answers may wait to be written before no more is read. Default 32.
     pub transmits_max: usize,

@@ -29,7 +29,7 @@ pub enum Lane {
 pub struct Outgoing {
     /// By which our side knows it. Not reused while the call has not ended.
     pub key: u64,
-    /// By which the peer knows it: a UUID that was never used before (C08).
+    /// By which the peer knows it: a UUID that was never used before (C08). At most 36 characters.
     pub id: MessageId,
     /// What we ask for.
     pub action: ByteString,
@@ -56,6 +56,9 @@ pub enum CallRefused {
     /// The station's registration does not allow this action now (L06).
     #[error("the action may not be sent while the registration is {0}")]
     NotAllowedWhile(super::Registration),
+    /// The payload is not a JSON object, as far as brackets and strings show it.
+    #[error("the payload is not a JSON object")]
+    PayloadNotObject,
     /// The frame is not one that may be sent unasked: neither SEND nor CALLRESULTERROR of 2.1.
     #[error("the frame cannot be sent unasked")]
     NotUnanswered,

@@ -57,7 +57,6 @@ pub(super) enum Next {
 pub(super) struct Inbound {
     in_hand: Option<Arrived>,
     given: bool,
-    waiting_bytes: usize,
     waiting: VecDeque<Waiting>,
     last_seq: u64,
     /// There while it holds something.
@@ -66,19 +65,13 @@ pub(super) struct Inbound {
 
 impl Inbound {
     pub(super) const fn new() -> Self {
-        Self {
-            in_hand: None,
-            given: false,
-            waiting_bytes: 0,
-            waiting: VecDeque::new(),
-            last_seq: 0,
-            replay: None,
-        }
+        Self { in_hand: None, given: false, waiting: VecDeque::new(), last_seq: 0, replay: None }
     }
 
     pub(super) fn is_full(&self, config: &Config) -> bool {
         self.waiting.len() >= config.inbound_calls_max
-            || (!self.waiting.is_empty() && self.waiting_bytes >= config.inbound_bytes_max)
+            || self.waiting.iter().map(|waiting| waiting.call.text.len()).sum::<usize>()
+                > config.inbound_bytes_max
     }
 
     pub(super) const fn last_seq(&self) -> u64 {
@@ -109,7 +102,6 @@ impl Inbound {
         } else {
             Arrival::Taken
         };
-        self.waiting_bytes += call.text.len();
         self.waiting.push_back(Waiting { call, repeats, answer: None });
         arrival
     }
@@ -120,7 +112,6 @@ impl Inbound {
             return None;
         }
         let Waiting { call, answer, .. } = pop_and_shrink(&mut self.waiting)?;
-        self.waiting_bytes -= call.text.len();
         if let Some(answer) = answer {
             return Some(Next::Repeat(answer));
         }
@@ -182,7 +173,7 @@ impl Inbound {
             && config.replay_bytes_max > 0
             && !matches!(&*action, "Heartbeat" | "Authorize")
         {
-            let replay = self.replay.get_or_insert_with(|| Box::new(Replay::new(now + config.replay_window)));
+            let replay = self.replay.get_or_insert_with(|| Box::new(Replay::new(now, config.replay_window)));
             replay.keep(call.layout.id_json(&call.text), &call.text, answer, now, config.replay_bytes_max);
         }
     }
@@ -211,6 +202,16 @@ impl Inbound {
         {
             self.replay = None;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.replay.as_ref().map_or(0, |replay| replay.bytes())
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_capacity(&self) -> usize {
+        self.waiting.capacity()
     }
 
     /// The connection has ended.

@@ -1,6 +1,6 @@
 //! Our CALLs: at most one is outstanding, the others wait in two lanes (C01).
 
-use super::{CallRefused, Lane, Outgoing, Registration, queue::pop_and_shrink};
+use super::{CallRefused, Lane, Outgoing, Registration, later, queue::pop_and_shrink};
 use crate::{MessageId, Version};
 use std::{collections::VecDeque, time::Instant};
 
@@ -35,7 +35,7 @@ impl Outbound {
         if lane.len() >= calls_max {
             return Err(CallRefused::Full);
         }
-        let expires = now + call.queue_timeout;
+        let expires = later(now, call.queue_timeout);
         lane.push_back(Queued { call, expires });
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Outbound {
         let lane = if self.urgent.is_empty() { &mut self.normal } else { &mut self.urgent };
         let Queued { call, .. } = pop_and_shrink(lane)?;
         // C01: the deadline counts from here.
-        let deadline = now + call.answer_timeout;
+        let deadline = later(now, call.answer_timeout);
         self.outstanding = Some(Outstanding { key: call.key, id: call.id.clone(), deadline });
         Some(call)
     }

@@ -33,6 +33,11 @@ impl<T> Queue<T> {
         Some(first)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.rest.capacity()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }

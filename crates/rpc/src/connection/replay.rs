@@ -1,27 +1,35 @@
 //! Answers kept for calls that are sent again (C09).
 
+use super::later;
 use std::time::{Duration, Instant};
 
 /// The last answers of a connection with what they answered, in a bounded number of bytes.
 ///
 /// A call is recognised by two hashes of 64 bits, one of its id and one of its whole text: keeping the texts would cost
 /// more than the answers. A station that builds a collision cheats itself only.
+///
+/// All is in one piece of memory, so that the bound is what is really held: for each answer a head of
+/// [`HEAD_BYTES`] and its text, oldest first.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// Oldest first.
-    kept: Vec<Kept>,
-    /// The answers, one after the other, in the same order.
-    answers: Vec<u8>,
+    kept: Vec<u8>,
+    /// What the times in the heads count from.
+    begun: Instant,
     /// When to look for old ones. It does not move with each answer, so that a busy connection's timer stands still.
     purge_at: Instant,
 }
 
-#[derive(Debug)]
-struct Kept {
+/// Hash of the id, hash of the frame, milliseconds since `begun`, bytes of the answer.
+const HEAD_BYTES: usize = 8 + 8 + 4 + 4;
+
+/// After so long the clock of the heads begins again, far from the end of its 32 bits.
+const CLOCK_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Kept<'kept> {
     id: u64,
     frame: u64,
-    answer_bytes: usize,
     at: Instant,
+    answer: &'kept [u8],
 }
 
 /// What is known about a call that arrives.
@@ -36,57 +44,62 @@ pub(super) enum Recall {
 }
 
 impl Replay {
-    pub(super) const fn new(purge_at: Instant) -> Self {
-        Self { kept: Vec::new(), answers: Vec::new(), purge_at }
+    pub(super) fn new(now: Instant, window: Duration) -> Self {
+        Self { kept: Vec::new(), begun: now, purge_at: later(now, window) }
     }
 
     pub(super) fn recall(&self, id: &str, frame: &str, now: Instant, window: Duration) -> Recall {
         let id = hash(id);
-        let mut frame_hash = None;
-        let mut reused = false;
-        let mut start = 0;
-        for kept in &self.kept {
-            let end = start + kept.answer_bytes;
-            if kept.id == id && now.saturating_duration_since(kept.at) < window {
-                reused = true;
-                if kept.frame == *frame_hash.get_or_insert_with(|| hash(frame)) {
-                    let answer = self.answers.get(start..end).unwrap_or_default();
-                    return Recall::Same(String::from_utf8_lossy(answer).into_owned());
-                }
+        let mut recall = Recall::New;
+        for kept in self.iter().filter(|kept| kept.id == id) {
+            if now.saturating_duration_since(kept.at) >= window {
+                continue;
             }
-            start = end;
+            if kept.frame == hash(frame) {
+                return Recall::Same(String::from_utf8_lossy(kept.answer).into_owned());
+            }
+            recall = Recall::IdReused;
         }
-        if reused { Recall::IdReused } else { Recall::New }
+        recall
     }
 
     /// Keeps an answer and forgets the oldest ones for it.
     pub(super) fn keep(&mut self, id: &str, frame: &str, answer: &str, now: Instant, bytes_max: usize) {
-        let cost = |answers: usize, kept: usize| answers + kept * size_of::<Kept>();
-        if cost(answer.len(), 1) > bytes_max {
+        let needed = HEAD_BYTES + answer.len();
+        let since = u32::try_from(now.saturating_duration_since(self.begun).as_millis());
+        let (Ok(since), Ok(answer_bytes), true) = (since, u32::try_from(answer.len()), needed <= bytes_max)
+        else {
             return;
+        };
+        let mut forgotten = 0;
+        for kept in self.iter() {
+            if self.kept.len() - forgotten + needed <= bytes_max {
+                break;
+            }
+            forgotten += HEAD_BYTES + kept.answer.len();
         }
-        let (mut forgotten, mut forgotten_bytes) = (0, 0);
-        while cost(self.answers.len() - forgotten_bytes + answer.len(), self.kept.len() - forgotten + 1)
-            > bytes_max
-        {
-            let Some(oldest) = self.kept.get(forgotten) else { break };
-            forgotten_bytes += oldest.answer_bytes;
-            forgotten += 1;
-        }
-        self.forget(forgotten);
-        self.answers.reserve_exact(answer.len());
-        self.answers.extend_from_slice(answer.as_bytes());
-        self.kept.reserve_exact(1);
-        self.kept.push(Kept { id: hash(id), frame: hash(frame), answer_bytes: answer.len(), at: now });
+        self.kept.drain(..forgotten);
+        self.kept.reserve_exact(needed);
+        self.kept.extend_from_slice(&hash(id).to_le_bytes());
+        self.kept.extend_from_slice(&hash(frame).to_le_bytes());
+        self.kept.extend_from_slice(&since.to_le_bytes());
+        self.kept.extend_from_slice(&answer_bytes.to_le_bytes());
+        self.kept.extend_from_slice(answer.as_bytes());
     }
 
     /// Forgets what is older than the window. Whether anything is left.
     pub(super) fn purge(&mut self, now: Instant, window: Duration) -> bool {
-        let old =
-            self.kept.iter().take_while(|kept| now.saturating_duration_since(kept.at) >= window).count();
-        self.forget(old);
-        self.purge_at = self.kept.last().map_or(now, |newest| newest.at + window);
-        !self.kept.is_empty()
+        let (mut forgotten, mut newest) = (0, None);
+        for kept in self.iter() {
+            if newest.is_none() && now.saturating_duration_since(kept.at) >= window {
+                forgotten += HEAD_BYTES + kept.answer.len();
+            } else {
+                newest = Some(kept.at);
+            }
+        }
+        self.kept.drain(..forgotten);
+        self.purge_at = newest.map_or(now, |newest| later(newest, window));
+        !self.kept.is_empty() && now.saturating_duration_since(self.begun) < CLOCK_MAX
     }
 
     /// When to purge.
@@ -94,9 +107,28 @@ impl Replay {
         self.purge_at
     }
 
-    fn forget(&mut self, count: usize) {
-        let bytes: usize = self.kept.drain(..count).map(|kept| kept.answer_bytes).sum();
-        self.answers.drain(..bytes);
+    /// What is allocated for it besides itself.
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.kept.capacity()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
+        let mut rest = self.kept.as_slice();
+        std::iter::from_fn(move || {
+            let (id, after) = rest.split_first_chunk()?;
+            let (frame, after) = after.split_first_chunk()?;
+            let (since, after) = after.split_first_chunk()?;
+            let (answer_bytes, after) = after.split_first_chunk()?;
+            let (answer, after) = after.split_at_checked(u32::from_le_bytes(*answer_bytes) as usize)?;
+            rest = after;
+            Some(Kept {
+                id: u64::from_le_bytes(*id),
+                frame: u64::from_le_bytes(*frame),
+                at: self.begun + Duration::from_millis(u32::from_le_bytes(*since).into()),
+                answer,
+            })
+        })
     }
 }
 

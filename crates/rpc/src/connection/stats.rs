@@ -35,6 +35,9 @@ pub struct Stats {
     pub calls_repeated: u32,
     /// CALLs with an id that was used before for something else (C09).
     pub ids_reused: u32,
-    /// Frames that were dropped because a bound was reached although no input was wanted.
+    /// CALLs of the peer and CALLERRORs about its bad frames that were dropped because a bound was reached: input came
+    /// although none was wanted.
     pub overflowed: u32,
+    /// Events that were dropped because nobody polled; never the end of a CALL of ours.
+    pub events_lost: u32,
 }

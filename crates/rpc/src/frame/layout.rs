@@ -19,9 +19,10 @@ pub(crate) struct Layout {
     id: Span,
     /// The action or the code.
     name: Span,
-    description: Option<Span>,
-    /// The payload or the details; none stands for `{}`.
-    payload: Option<Span>,
+    /// May be empty.
+    description: Span,
+    /// The payload or the details; empty stands for `{}`.
+    payload: Span,
 }
 
 impl Layout {
@@ -64,19 +65,22 @@ impl Layout {
         if named && inner(name.of(text)).is_none() {
             return Err(Fault::NameNotText);
         }
-        let mut layout = Self { kind, id, name, description: None, payload: None };
+        let mut layout = Self { kind, id, name, description: Span::default(), payload: Span::default() };
         match kind {
             FrameKind::Call | FrameKind::Send | FrameKind::Result => {
-                layout.payload = elements.get(most - 1);
-                match layout.payload.map(|span| span.of(text)) {
-                    Some("null") => layout.payload = None,
-                    Some(payload) if payload.starts_with('{') => {}
+                let payload = elements.get(most - 1).unwrap_or_default();
+                match payload.of(text) {
+                    "null" => {}
+                    object if object.starts_with('{') => layout.payload = payload,
                     _ => return Err(Fault::PayloadNotObject),
                 }
             }
             FrameKind::Error | FrameKind::ResultError => {
-                layout.description = elements.get(3).filter(|span| inner(span.of(text)).is_some());
-                layout.payload = elements.get(4).filter(|span| span.of(text) != "null");
+                let part = |at, holds: fn(&str) -> bool| {
+                    elements.get(at).filter(|span| holds(span.of(text))).unwrap_or_default()
+                };
+                layout.description = part(3, |json| inner(json).is_some());
+                layout.payload = part(4, |json| json != "null");
             }
         }
         Ok(layout)
@@ -88,7 +92,7 @@ impl Layout {
 
     /// Whether there is a payload other than `null`.
     pub(crate) const fn has_payload(&self) -> bool {
-        self.payload.is_some()
+        !self.payload.is_empty()
     }
 
     pub(crate) fn id(&self, text: &ByteString) -> MessageId {
@@ -100,14 +104,11 @@ impl Layout {
     }
 
     pub(crate) fn description(&self, text: &ByteString) -> ByteString {
-        self.description.map_or_else(ByteString::new, |span| unquoted(text, span))
+        unquoted(text, self.description)
     }
 
     pub(crate) fn payload(&self, text: &ByteString) -> ByteString {
-        match self.payload {
-            Some(span) => text.slice_ref(span.of(text)),
-            None => ByteString::from_static("{}"),
-        }
+        if self.has_payload() { text.slice_ref(self.payload.of(text)) } else { ByteString::from_static("{}") }
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Nothing: no element of a frame is shorter than a byte.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     pub(crate) fn of(self, text: &str) -> &str {
         // The scanner puts spans at ASCII characters only, so that the range is one of characters.
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
@@ -58,6 +63,14 @@ pub(crate) fn scan(text: &str) -> (Elements, Result<(), Fault>) {
     let mut elements = Elements::default();
     let outcome = fill(text.as_bytes(), &mut elements);
     (elements, outcome)
+}
+
+/// Whether this is UTF-8 and, as far as its brackets and strings show it, one JSON object.
+pub(crate) fn is_object(json: &[u8]) -> bool {
+    let start = skip_space(json, 0);
+    json.get(start) == Some(&b'{')
+        && std::str::from_utf8(json).is_ok()
+        && container_end(json, start).is_ok_and(|end| skip_space(json, end) == json.len())
 }
 
 fn fill(bytes: &[u8], elements: &mut Elements) -> Result<(), Fault> {
