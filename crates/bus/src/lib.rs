@@ -1,6 +1,8 @@
 //! The contract between gateways and processing.
 
 pub mod command;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod contract;
 mod envelope;
 mod headers;

@@ -298,3 +298,6 @@ fn transported(envelope: Envelope) -> Result<Envelope, PublishError> {
     let metadata = Metadata::decode_block(&envelope.metadata.encode_block()).map_err(refused)?;
     Ok(Envelope { metadata, body: envelope.body })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Who gets what, how much of it, and until when.
+
+use super::{DEADLINE, Harness, Recorder, call, publish, publish_fails, to_call, to_inbox};
+use crate::{
+    Address, Consumer, Done, Envelope, Kind, Metadata, PublishError, State, SubscribeError, Subscription,
+    Topic,
+};
+use bytes::Bytes;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Each to one only, and all of them get some.
+pub async fn a_call_goes_to_one_of_those_who_compete(harness: &dyn Harness) {
+    let gateway = harness.connect().await;
+    let (first_bus, second_bus) = (harness.connect().await, harness.connect().await);
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let _first = first.listen(&first_bus, Topic::Calls, 1000).await;
+    let _second = second.listen(&second_bus, Topic::Calls, 1000).await;
+    // Some brokers need many before they share fairly; none may leave one out for long.
+    for seq in 0..400 {
+        publish(&gateway, to_call("CP001"), call("CP001", seq)).await;
+    }
+    let wait = async {
+        while first.count() + second.count() < 400 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("all calls arrive");
+    let mut seqs: Vec<u64> =
+        first.all().iter().chain(&second.all()).filter_map(|envelope| envelope.metadata.seq).collect();
+    seqs.sort_unstable();
+    assert!(seqs.iter().copied().eq(0..400), "each once: {seqs:?}");
+    assert!(first.count() > 0 && second.count() > 0, "{} and {}", first.count(), second.count());
+}
+
+/// Of calls and of an inbox, where the bus says that it tells; else nothing arrives anywhere.
+pub async fn nobody_listening_is_told(harness: &dyn Harness) {
+    let bus = harness.connect().await;
+    if !bus.capabilities().tells_nobody_listens {
+        return;
+    }
+    for to in [to_call("CP001"), to_inbox("nobody")] {
+        let outcome = bus.publish(to.clone(), call("CP001", 1)).await;
+        assert!(matches!(outcome, Err(PublishError::NobodyListens)), "{to:?}: {outcome:?}");
+    }
+    assert!(PublishError::NobodyListens.is_retryable());
+    for to in [Address::Presence, event_address()] {
+        let outcome = bus.publish(to.clone(), call("CP001", 1)).await;
+        assert!(outcome.is_ok(), "{to:?}: telling all is no error when there is nobody: {outcome:?}");
+    }
+}
+
+/// Nobody is given more than it asked for, and another one with room is given it instead.
+pub async fn full_hands_are_busy(harness: &dyn Harness) {
+    let (gateway, worker) = (harness.connect().await, harness.connect().await);
+    let (full, free) = (Recorder::holding(), Recorder::holding());
+    let _full = full.listen(&worker, Topic::Calls, 2).await;
+    for seq in 0..2 {
+        publish(&gateway, to_call("CP001"), call("CP001", seq)).await;
+    }
+    full.wait_for(2).await;
+    let third = gateway.publish(to_call("CP001"), call("CP001", 2)).await;
+    // A broker may keep it instead of telling; it must not be delivered either way.
+    let kept = match third {
+        Ok(()) => true,
+        Err(PublishError::Busy) => false,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(full.count(), 2);
+    let _free = free.listen(&worker, Topic::Calls, 2).await;
+    if !kept {
+        publish(&gateway, to_call("CP001"), call("CP001", 2)).await;
+    }
+    assert_eq!(free.wait_for(1).await[0], call("CP001", 2));
+    assert_eq!(full.count(), 2);
+}
+
+/// For calls and inboxes alike.
+pub async fn a_dropped_done_makes_room(harness: &dyn Harness) {
+    let (gateway, worker) = (harness.connect().await, harness.connect().await);
+    for (topic, to) in [(Topic::Calls, to_call("CP001")), (Topic::Inbox("room".into()), to_inbox("room"))] {
+        let recorder = Recorder::holding();
+        let subscribed = recorder.listen(&worker, topic.clone(), 1).await;
+        for seq in 0..5_u64 {
+            publish(&gateway, to.clone(), call("CP001", seq)).await;
+            let got = recorder.wait_for(usize::try_from(seq).unwrap() + 1).await;
+            assert_eq!(got.last(), Some(&call("CP001", seq)), "{topic:?}");
+            recorder.let_go();
+        }
+        drop(subscribed);
+    }
+}
+
+/// And is then free for another.
+pub async fn an_inbox_has_one_owner_until_it_lets_go(harness: &dyn Harness) {
+    let (bus, other) = (harness.connect().await, harness.connect().await);
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let owner = first.listen(&bus, Topic::Inbox("owned".into()), 8).await;
+    let again = |consumer: Arc<Recorder>| {
+        let in_hand_max = NonZeroU32::new(8).unwrap();
+        other.subscribe(Subscription { topic: Topic::Inbox("owned".into()), in_hand_max }, consumer)
+    };
+    let refused = again(Arc::clone(&second)).await;
+    assert!(
+        matches!(&refused, Err(SubscribeError::InboxTaken(name)) if name == "owned"),
+        "{:?}",
+        refused.map(|_| "accepted")
+    );
+    publish(&bus, to_inbox("owned"), call("CP001", 1)).await;
+    first.wait_for(1).await;
+    drop(owner);
+    let wait = async {
+        loop {
+            match again(Arc::clone(&second)).await {
+                Ok(subscribed) => return subscribed,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let _owner = tokio::time::timeout(DEADLINE, wait).await.expect("the name becomes free");
+    publish(&bus, to_inbox("owned"), call("CP001", 2)).await;
+    assert_eq!(second.wait_for(1).await[0], call("CP001", 2));
+    assert_eq!(first.count(), 1);
+}
+
+/// Workers' signs of life reach every gateway.
+pub async fn presence_is_told_to_all(harness: &dyn Harness) {
+    let mut metadata = Metadata::new(Kind::Presence);
+    metadata.worker = Some("worker-1".into());
+    let envelope = Envelope { metadata, body: Bytes::from_static(b"{}") };
+    told_to_all(harness, &Topic::Presence, &Address::Presence, &envelope).await;
+}
+
+/// Events of connections reach everybody who is interested.
+pub async fn events_are_told_to_all(harness: &dyn Harness) {
+    let mut envelope = call("CP001", 1);
+    envelope.metadata.kind = Kind::Event;
+    told_to_all(harness, &Topic::Events, &event_address(), &envelope).await;
+}
+
+async fn told_to_all(harness: &dyn Harness, topic: &Topic, to: &Address, envelope: &Envelope) {
+    let sender = harness.connect().await;
+    let listener = harness.connect().await;
+    let (first, second, full) = (Recorder::new(), Recorder::new(), Recorder::holding());
+    let _first = first.listen(&listener, topic.clone(), 8).await;
+    let _second = second.listen(&listener, topic.clone(), 8).await;
+    // One whose hands are full misses the second and keeps nobody else from it.
+    let _full = full.listen(&listener, topic.clone(), 1).await;
+    for count in 1..=2 {
+        publish(&sender, to.clone(), envelope.clone()).await;
+        assert_eq!(first.wait_for(count).await[count - 1], *envelope);
+        assert_eq!(second.wait_for(count).await[count - 1], *envelope);
+    }
+    assert_eq!(full.wait_for(1).await, std::slice::from_ref(envelope));
+}
+
+/// The publisher, the other subscribers and the subscriber itself go on.
+pub async fn a_consumer_that_panics_loses_only_what_it_was_given(harness: &dyn Harness) {
+    let (gateway, worker) = (harness.connect().await, harness.connect().await);
+    let recorder = Recorder::new();
+    let consumer = Arc::new(Fragile(Arc::clone(&recorder)));
+    let in_hand_max = NonZeroU32::MIN;
+    let _subscribed =
+        worker.subscribe(Subscription { topic: Topic::Calls, in_hand_max }, consumer).await.unwrap();
+    for seq in 0..3 {
+        publish(&gateway, to_call("CP001"), call("CP001", seq)).await;
+    }
+    let wait = async {
+        // Where the bus gives it again to somebody, that is the same one, and it panics again.
+        while !recorder.all().contains(&call("CP001", 2)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("the next ones arrive");
+    assert!(recorder.all().contains(&call("CP001", 0)));
+    assert!(!recorder.all().contains(&call("CP001", 1)));
+}
+
+/// Panics at the call whose number is 1.
+#[derive(Debug)]
+struct Fragile(Arc<Recorder>);
+
+impl Consumer for Fragile {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        assert!(envelope.metadata.seq != Some(1), "this panic is part of the test");
+        self.0.deliver(envelope, done);
+    }
+}
+
+/// What is in hand stays, and may still be let go of.
+pub async fn a_dropped_subscription_gets_nothing_more(harness: &dyn Harness) {
+    let (gateway, worker) = (harness.connect().await, harness.connect().await);
+    let (leaving, staying) = (Recorder::holding(), Recorder::new());
+    let left = leaving.listen(&worker, Topic::Calls, 8).await;
+    publish(&gateway, to_call("CP001"), call("CP001", 1)).await;
+    leaving.wait_for(1).await;
+    drop(left);
+    if gateway.capabilities().tells_nobody_listens {
+        let is_it = |error: &PublishError| matches!(error, PublishError::NobodyListens);
+        publish_fails(&gateway, &to_call("CP001"), &call("CP001", 2), is_it).await;
+    }
+    let before = leaving.count();
+    let _staying = staying.listen(&worker, Topic::Calls, 8).await;
+    publish(&gateway, to_call("CP001"), call("CP001", 3)).await;
+    staying.wait_for(1).await;
+    assert_eq!(leaving.count(), before);
+    leaving.let_go();
+}
+
+/// State, publishing, subscribing, and what was subscribed.
+pub async fn after_closing_nothing_goes(harness: &dyn Harness) {
+    let bus = harness.connect().await;
+    let recorder = Recorder::new();
+    let _subscribed = recorder.listen(&bus, Topic::Inbox("closing".into()), 8).await;
+    let mut state = bus.state();
+    let connected = tokio::time::timeout(DEADLINE, state.wait_for(|state| *state == State::Connected));
+    drop(connected.await.expect("it connects").unwrap());
+    bus.close().await;
+    assert_eq!(*bus.state().borrow(), State::Closed);
+    assert!(state.has_changed().unwrap(), "who watches is told");
+    let published = bus.publish(to_inbox("closing"), call("CP001", 1)).await;
+    assert!(matches!(published, Err(PublishError::Closed)), "{published:?}");
+    let in_hand_max = NonZeroU32::MIN;
+    let consumer: Arc<dyn Consumer> = Arc::<Recorder>::clone(&recorder);
+    let subscription = Subscription { topic: Topic::Calls, in_hand_max };
+    let again = bus.subscribe(subscription, consumer).await;
+    assert!(matches!(again, Err(SubscribeError::Closed)));
+    assert_eq!(recorder.count(), 0);
+    // Closing what is closed is no fault.
+    bus.close().await;
+}
+
+fn event_address() -> Address {
+    Address::Event { tenant: "default".into(), station: super::station("CP001") }
+}
