@@ -5,6 +5,8 @@
 //! `cargo xtask bench` builds and runs them.
 #![expect(clippy::print_stdout, reason = "the programs tell the one that runs them by standard output")]
 
+pub mod handlers;
+
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -31,6 +33,23 @@ pub const ID_LENGTH: usize = 36;
 /// What `floor` answers, whatever it is asked.
 pub const FIXED_ANSWER: &str =
     r#"[3,"00000000-0000-4000-8000-000000000000",{"currentTime":"2026-11-22T10:15:30.000Z"}]"#;
+
+/// A MeterValues.req of 1.6 with as many sampled values of one time.
+#[must_use]
+pub fn meter_values(samples: usize) -> String {
+    let sample = |number: usize| {
+        format!(
+            r#"{{"value":"{}.{number}","context":"Sample.Periodic","format":"Raw","measurand":"Current.Import","phase":"L{}","location":"Outlet","unit":"A"}}"#,
+            16 + number,
+            number % 3 + 1
+        )
+    };
+    let samples: Vec<String> = (0..samples).map(sample).collect();
+    format!(
+        r#"{{"connectorId":1,"transactionId":170042,"meterValue":[{{"timestamp":"2026-11-22T10:15:30.000Z","sampledValue":[{}]}}]}}"#,
+        samples.join(",")
+    )
+}
 
 /// Tells whoever started this program where it listens.
 ///
