@@ -1,7 +1,7 @@
 //! `cargo xtask test`: what CI runs.
 
 use crate::report::Report;
-use crate::{cargo, root, tidy, tools};
+use crate::{cargo, codegen, root, tidy, tools};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
@@ -45,6 +45,13 @@ pub(crate) fn source_checks(report: &mut Report) {
         report.skip("formatting", "the toolchain has no rustfmt");
     }
     report.check("tidy", tidy::run);
+    if !tools::python_packages_are_here() {
+        report.skip("generated code", "the schemas are missing; cargo xtask tools --install");
+    } else if !component_is_here("fmt") {
+        report.skip("generated code", "the toolchain has no rustfmt");
+    } else {
+        report.check("generated code", || codegen::run(true));
+    }
 }
 
 pub(crate) fn clippy(report: &mut Report) {

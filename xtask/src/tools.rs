@@ -100,10 +100,7 @@ impl Tool {
                 let [program, arguments @ ..] = probe else { return false };
                 quiet(Command::new(program).args(arguments))
             }
-            Source::Python => {
-                same(&requirements(), &venv().join("requirements.txt"))
-                    && quiet(Command::new(python()).args(["-c", "import ocpp, websockets, jsonschema"]))
-            }
+            Source::Python => python_packages_are_here(),
             Source::Npm => {
                 same(&tools_list("package-lock.json"), &node_folder().join("package-lock.json"))
                     && node_folder().join("node_modules/ocpp-rpc/package.json").is_file()
@@ -112,8 +109,14 @@ impl Tool {
     }
 }
 
+/// Whether all PyPI packages are here, in the versions of our list.
+pub(crate) fn python_packages_are_here() -> bool {
+    same(&requirements(), &venv().join("requirements.txt"))
+        && quiet(Command::new(python()).args(["-c", "import ocpp, websockets, jsonschema"]))
+}
+
 /// The interpreter that has the PyPI packages.
-pub(crate) fn python() -> PathBuf {
+fn python() -> PathBuf {
     venv().join("bin/python")
 }
 
