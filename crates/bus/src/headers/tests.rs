@@ -1,3 +1,5 @@
+//! The headers of an envelope, there and back.
+
 use super::*;
 use proptest::{collection::vec, option, prelude::*};
 

@@ -1,3 +1,5 @@
+//! What the in-process bus promises beside the conformance suite.
+
 use super::*;
 use crate::conformance::{Connecting, Recorder, call, to_call, to_inbox};
 use std::num::NonZeroU32;

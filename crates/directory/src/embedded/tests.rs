@@ -1,3 +1,5 @@
+//! What the embedded directory promises beside the conformance suite.
+
 use super::*;
 use switchboard_bus::ConnectionKey;
 
