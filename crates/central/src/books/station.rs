@@ -30,7 +30,7 @@ impl<'t> Ledger<'t> {
             .prepare_cached("SELECT id FROM station WHERE tenant = ?1 AND identity = ?2")?
             .query_row([tenant, identity], |row| row.get(0))
             .optional()?;
-        let station = match known {
+        let station: i64 = match known {
             Some(station) => station,
             None => {
                 db.prepare_cached(

@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use crate::store::StoreError;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 /// What is known of a token, or what a station is told of it.
@@ -118,15 +118,19 @@ impl Ledger<'_> {
         Ok(verdict)
     }
 
-    /// Lays down what is known of a token of the station's tenant.
-    pub(crate) fn put_token(&self, token: &str, verdict: &Verdict) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached(
-                "INSERT INTO token (tenant, token, status, parent, expiry_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (tenant, token) DO UPDATE
-                 SET status = excluded.status, parent = excluded.parent, expiry_ms = excluded.expiry_ms",
-            )?
-            .execute((self.tenant, token, verdict.status.as_str(), &verdict.parent, verdict.expiry_ms))?;
+    /// Lays down what is known of a token.
+    pub(crate) fn put_token(
+        db: &Connection,
+        tenant: &str,
+        token: &str,
+        verdict: &Verdict,
+    ) -> Result<(), StoreError> {
+        db.prepare_cached(
+            "INSERT INTO token (tenant, token, status, parent, expiry_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (tenant, token) DO UPDATE
+             SET status = excluded.status, parent = excluded.parent, expiry_ms = excluded.expiry_ms",
+        )?
+        .execute((tenant, token, verdict.status.as_str(), &verdict.parent, verdict.expiry_ms))?;
         Ok(())
     }
 }

@@ -70,6 +70,9 @@ pub enum StoreError {
     /// The disk failed.
     #[error("the disk failed")]
     Io(#[source] Arc<rusqlite::Error>),
+    /// The disk failed for another call of the same commit.
+    #[error("the disk failed for another call of the same commit")]
+    RolledBack,
     /// What is stored cannot be read.
     #[error("the database is damaged")]
     Damaged(#[source] Arc<rusqlite::Error>),
@@ -92,7 +95,7 @@ impl StoreError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Full | Self::Io(_) | Self::Sql(_) => true,
+            Self::Full | Self::Io(_) | Self::RolledBack | Self::Sql(_) => true,
             Self::Damaged(_) | Self::Closed | Self::Panicked | Self::Invalid(_) => false,
         }
     }

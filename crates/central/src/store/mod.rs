@@ -138,3 +138,6 @@ impl Store {
 pub(crate) fn explain(error: &StoreError) -> String {
     writer::chain(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use super::OpenError;
 use super::open::explain;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
+use switchboard_router::once::Once;
 
 /// Marks a file as ours (`PRAGMA application_id`): "SwCe".
 const APPLICATION: i64 = 0x5377_4365;
@@ -61,5 +62,6 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path, now_ms: i64) -> 
         transaction.pragma_update(None, "user_version", version).map_err(fault)?;
         transaction.commit().map_err(fault)?;
     }
+    Once::create_tables(connection).map_err(fault)?;
     Ok(())
 }

@@ -184,10 +184,10 @@ CREATE TABLE unreadable (
     id              INTEGER PRIMARY KEY,
     station         INTEGER NOT NULL,
     action          TEXT NOT NULL,
-    digest          BLOB NOT NULL,
+    digest          INTEGER NOT NULL,      -- of the payload, to find a repeat
     payload         TEXT NOT NULL,
     violations      TEXT NOT NULL,
     answer          TEXT NOT NULL,
-    received_ms     INTEGER NOT NULL,
-    UNIQUE (station, action, digest)
+    received_ms     INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX unreadable_by_digest ON unreadable (station, digest);

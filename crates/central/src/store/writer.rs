@@ -194,7 +194,7 @@ fn second_pass(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Resul
         if !job.run(&transaction) {
             if transaction.is_autocommit() {
                 // A full disk or a failing one: SQLite has rolled back all of it by itself.
-                return Err(StoreError::Full);
+                return Err(StoreError::RolledBack);
             }
             transaction.execute_batch("ROLLBACK TO job")?;
         }

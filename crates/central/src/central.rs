@@ -1,0 +1,300 @@
+//! The central system as a whole: opened once, asked by handlers, the command line and the API, and closed at the end.
+
+use crate::books::{Ledger, Rules, Verdict, query};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decimal::Decimal;
+use crate::handlers;
+use crate::store::{Limits, OpenError, Store, StoreError, StoreStats};
+use crate::views::{
+    Alarm, MeterReading, Notice, OddStop, Report, Station, Transaction, TransactionFilter, UnreadableMessage,
+    Warning,
+};
+use crate::TokenStatus;
+use bytestring::ByteString;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use switchboard_router::{Registration, Router};
+use switchboard_rpc::StationId;
+
+/// A complete small central system. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Central(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) accepted: Accepted,
+}
+
+impl Central {
+    /// Opens the books, makes them if there are none, and starts the threads that keep them.
+    ///
+    /// # Errors
+    /// When the file belongs to another process, was written by a later version, is damaged, or cannot be opened.
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        Self::open_with_clock(config, Clock::system())
+    }
+
+    /// As [`open`](Self::open), with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_clock(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        let limits = Limits {
+            queue_calls_max: config.queue_calls_max,
+            batch_calls_max: config.batch_calls_max,
+            batch_time_max: config.batch_time_max,
+            readers: config.readers,
+        };
+        let store = Store::open(&config.path, limits, clock.now_ms())?;
+        Ok(Self(Arc::new(Inner { store, config, clock, accepted: Accepted::default() })))
+    }
+
+    /// The handlers of every message that a station of 1.6 or 2.0.1 sends. Handlers of your own go in front:
+    /// `mine.otherwise(central.router())`.
+    pub fn router(&self) -> Router {
+        handlers::router().with_state(self.clone())
+    }
+
+    /// Writes what is queued and closes the books. Calls that come later are answered with an error.
+    pub async fn close(&self) {
+        self.0.store.close().await;
+    }
+
+    /// What the store has done since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        self.0.store.stats()
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            accept_unknown_tokens: self.0.config.accept_unknown_tokens,
+            refuse_concurrent: self.0.config.refuse_concurrent,
+        }
+    }
+
+    /// All stations that ever sent a message, in order of tenant and identity.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn stations(&self) -> Result<Vec<Station>, StoreError> {
+        self.0.store.read(query::stations).await
+    }
+
+    /// Transactions, the newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn transactions(&self, filter: TransactionFilter) -> Result<Vec<Transaction>, StoreError> {
+        self.0.store.read(move |db| query::transactions(db, &filter)).await
+    }
+
+    /// One transaction, by its number in the books.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn transaction(&self, id: i64) -> Result<Option<Transaction>, StoreError> {
+        self.0.store.read(move |db| query::transaction(db, id)).await
+    }
+
+    /// The energy of a transaction so far in Wh, exactly; none if there is no such transaction or no reading of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn meter_total(&self, id: i64) -> Result<Option<Decimal>, StoreError> {
+        Ok(self.transaction(id).await?.and_then(|transaction| transaction.energy))
+    }
+
+    /// The readings of a transaction, in order of time.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn readings(&self, id: i64) -> Result<Vec<MeterReading>, StoreError> {
+        self.0
+            .store
+            .read(move |db| match query::station_of(db, id)? {
+                Some(station) => query::readings(db, station, id),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+
+    /// The readings that a station sent under a transactionId that is not in the books, in order of time; those outside
+    /// of transactions under 0.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn loose_readings(
+        &self,
+        tenant: &str,
+        station: &str,
+        claimed: i64,
+    ) -> Result<Vec<MeterReading>, StoreError> {
+        self.of_station(tenant, station, Vec::new(), move |db, number| query::readings(db, number, claimed)).await
+    }
+
+    /// What people should look at, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn alarms(&self, limit: usize) -> Result<Vec<Alarm>, StoreError> {
+        self.0.store.read(move |db| query::alarms(db, limit)).await
+    }
+
+    /// What was forgiven when messages were read, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn warnings(&self, limit: usize) -> Result<Vec<Warning>, StoreError> {
+        self.0.store.read(move |db| query::warnings(db, limit)).await
+    }
+
+    /// StopTransactions that ended nothing, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn odd_stops(&self, limit: usize) -> Result<Vec<OddStop>, StoreError> {
+        self.0.store.read(move |db| query::odd_stops(db, limit)).await
+    }
+
+    /// Messages that could not be read, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unreadable(&self, limit: usize) -> Result<Vec<UnreadableMessage>, StoreError> {
+        self.0.store.read(move |db| query::unreadable(db, limit)).await
+    }
+
+    /// Notifications of a station, of one action or of all, the latest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn notices(
+        &self,
+        tenant: &str,
+        station: &str,
+        action: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Notice>, StoreError> {
+        let action = action.map(str::to_owned);
+        self.of_station(tenant, station, Vec::new(), move |db, number| {
+            query::notices(db, number, action.as_deref(), limit)
+        })
+        .await
+    }
+
+    /// An answer of a station that comes in parts, by the action and the number of the request.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn report(
+        &self,
+        tenant: &str,
+        station: &str,
+        action: &str,
+        request: i64,
+    ) -> Result<Report, StoreError> {
+        let action = action.to_owned();
+        let empty = Report { parts: Vec::new(), complete: false };
+        self.of_station(tenant, station, empty, move |db, number| query::report(db, number, &action, request))
+            .await
+    }
+
+    /// Lays down what is known of a token of a tenant.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn put_token(
+        &self,
+        tenant: &str,
+        token: &str,
+        status: TokenStatus,
+        expiry_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let (tenant, token) = (tenant.to_owned(), token.to_owned());
+        let verdict = Verdict { status, parent: None, expiry_ms };
+        self.0.store.write(move |transaction| Ledger::put_token(transaction, &tenant, &token, &verdict)).await
+    }
+
+    /// Lays down how a station's next BootNotification is answered; none: as configured. The station need not have sent
+    /// anything yet; `version` matters only then.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn set_registration(
+        &self,
+        tenant: &str,
+        station: &StationId,
+        version: switchboard_rpc::Version,
+        registration: Option<Registration>,
+    ) -> Result<(), StoreError> {
+        let (tenant, station, now_ms, rules) =
+            (tenant.to_owned(), station.clone(), self.0.clock.now_ms(), self.rules());
+        self.0
+            .store
+            .write(move |transaction| {
+                let name = version.as_str();
+                let ledger = Ledger::open(transaction, &tenant, station.as_str(), name, now_ms, rules)?;
+                ledger.set_policy(registration.map(registration_name))
+            })
+            .await
+    }
+
+    async fn of_station<R: Send + 'static>(
+        &self,
+        tenant: &str,
+        station: &str,
+        otherwise: R,
+        read: impl FnOnce(&rusqlite::Connection, i64) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (tenant, station) = (tenant.to_owned(), station.to_owned());
+        self.0
+            .store
+            .read(move |db| match query::station_number(db, &tenant, &station)? {
+                Some(number) => read(db, number),
+                None => Ok(otherwise),
+            })
+            .await
+    }
+}
+
+/// A registration as the wire and the books call it.
+pub(crate) const fn registration_name(registration: Registration) -> &'static str {
+    match registration {
+        Registration::Accepted => "Accepted",
+        Registration::Pending => "Pending",
+        Registration::Rejected => "Rejected",
+    }
+}
+
+/// Stations whose registration is known to be accepted, so that what needs nothing else from the books needs no look
+/// into them.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted(RwLock<HashSet<(ByteString, StationId)>>);
+
+/// Beyond this the memory starts anew; it only saves look-ups.
+const ACCEPTED_MAX: usize = 100_000;
+
+impl Accepted {
+    pub(crate) fn contains(&self, tenant: &ByteString, station: &StationId) -> bool {
+        let accepted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        accepted.contains(&(tenant.clone(), station.clone()))
+    }
+
+    pub(crate) fn note(&self, tenant: &ByteString, station: &StationId, is_accepted: bool) {
+        let mut accepted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant.clone(), station.clone());
+        if is_accepted {
+            if accepted.len() >= ACCEPTED_MAX {
+                accepted.clear();
+            }
+            accepted.insert(key);
+        } else {
+            accepted.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What an operator can set about the central system.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use switchboard_router::Registration;
+
+/// The settings of the central system. `Config::default()` is meant for trying things out: it accepts every station
+/// that the gateway lets in, and every token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The database file; its folder is made if it is not there. A log and a lock file lie beside it. It belongs to one
+    /// process. It must be on a local disk: network file systems do not keep SQLite's promises.
+    pub path: PathBuf,
+    /// How BootNotifications are answered where nothing else was laid down for the station.
+    pub registration: Registration,
+    /// What an accepted station is told about heartbeats, and what any other is told to wait before it boots again. Whole
+    /// seconds are told; zero leaves it to the station.
+    pub heartbeat_interval: Duration,
+    /// Whether tokens that are not in the books may charge. Danger: on, everybody charges.
+    pub accept_unknown_tokens: bool,
+    /// Whether a token may have only one transaction at a time. Repeats of a StartTransaction are never refused by it.
+    pub refuse_concurrent: bool,
+    /// Whether calls of a 1.6 station that is not accepted are refused with SecurityError (L08). Off: they are
+    /// processed, since after a loss of data chargers go on without a new boot.
+    pub refuse_unregistered_16: bool,
+    /// The same for 2.x, where the specification wants it (B01.FR.10). TransactionEvents of a station that never booted
+    /// with us are kept nevertheless: refused ones are thrown away after some attempts, and money with them.
+    pub refuse_unregistered_2x: bool,
+    /// How many calls may wait for the disk; further ones wait for room there, and their stations with them.
+    pub queue_calls_max: usize,
+    /// How many calls one commit may hold.
+    pub batch_calls_max: usize,
+    /// After this time a commit takes no more calls, so that the first does not wait for the thousandth.
+    pub batch_time_max: Duration,
+    /// How many threads read from the database.
+    pub readers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("switchboard-data/central.db"),
+            registration: Registration::Accepted,
+            heartbeat_interval: Duration::from_secs(300),
+            accept_unknown_tokens: true,
+            refuse_concurrent: false,
+            refuse_unregistered_16: false,
+            refuse_unregistered_2x: true,
+            queue_calls_max: 1024,
+            batch_calls_max: 512,
+            batch_time_max: Duration::from_millis(20),
+            readers: 2,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with the database at `path`.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+
+    /// The interval as BootNotification tells it.
+    pub(crate) fn interval_seconds(&self) -> i64 {
+        i64::try_from(self.heartbeat_interval.as_secs()).unwrap_or(i64::MAX).min(i64::from(i32::MAX))
+    }
+}

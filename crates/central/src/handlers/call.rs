@@ -1,0 +1,183 @@
+//! What every handler does alike: the call's key and bytes at hand, one effect per call, warnings kept.
+
+use crate::books::{Forgiven, Ledger};
+use crate::central::Central;
+use crate::store::StoreError;
+use bytestring::ByteString;
+use switchboard_messages::{Message, Request};
+use switchboard_router::once::{Begin, Once, OnceError};
+use switchboard_router::{CallError, FromCall, Key, Parts, Reply};
+use switchboard_rpc::{StationId, Version};
+
+/// A call as far as the books need it, besides the message itself.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) tenant: ByteString,
+    pub(super) station: StationId,
+    pub(super) version: Version,
+    /// None where nobody counts the calls: a plain function without a gateway. Then only natural keys recognise a repeat.
+    key: Option<Key>,
+    /// Already answered, and only worked off.
+    journalled: bool,
+    /// As the station sent it.
+    pub(super) payload: ByteString,
+    pub(super) warnings: Vec<Forgiven>,
+}
+
+impl<S> FromCall<S> for Call {
+    fn from_call(parts: &Parts<'_>, _: &S) -> Result<Self, CallError> {
+        let context = parts.context;
+        Ok(Self {
+            tenant: context.tenant.clone(),
+            station: context.station.clone(),
+            version: context.version,
+            // Directories give generations from the clock; 0 is a context that nobody filled in.
+            key: (context.generation != 0 || context.journal.is_some()).then(|| context.key()),
+            journalled: context.journal.is_some(),
+            payload: parts.payload.clone(),
+            warnings: parts
+                .warnings
+                .iter()
+                .map(|warning| Forgiven {
+                    pointer: warning.pointer.clone(),
+                    kind: format!("{:?}", warning.kind),
+                    expected: warning.expected.clone().into_owned(),
+                })
+                .collect(),
+        })
+    }
+}
+
+/// What became of a call in the books.
+enum Kept {
+    Answer(ByteString),
+    Stale,
+    Unregistered,
+}
+
+/// Which calls of a station that is not accepted are served (`OCPP-J.md` section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Only those of accepted stations.
+    Accepted,
+    /// Also while the registration is pending: answers to what we asked (B02.FR.02).
+    Pending,
+    /// Also when there never was a registration: money hangs on it.
+    NeverBooted,
+    /// All: the boot itself.
+    Open,
+}
+
+impl Gate {
+    fn lets_through(self, registration: Option<&str>) -> bool {
+        match registration {
+            Some("Accepted") => true,
+            Some("Pending") => matches!(self, Self::Pending | Self::Open),
+            Some(_) => self == Self::Open,
+            None => matches!(self, Self::NeverBooted | Self::Open),
+        }
+    }
+}
+
+impl Central {
+    /// Does `work` once for this call, in the books and with the answer, and answers when all of it is on the disk.
+    pub(super) async fn keep<Q: Request>(
+        &self,
+        gate: Gate,
+        call: Call,
+        work: impl Fn(&Ledger<'_>, &Call) -> Result<Q::Response, StoreError> + Send + 'static,
+    ) -> Result<Reply<Q::Response>, CallError> {
+        let answer = self
+            .keep_payload(gate, Q::ACTION.into(), call, move |ledger, call| encoded(&work(ledger, call)?))
+            .await?;
+        Ok(answer.map_or(Reply::Silence, Reply::stored))
+    }
+
+    /// As [`keep`](Self::keep), where the answer is bytes. None: silence.
+    pub(super) async fn keep_payload(
+        &self,
+        gate: Gate,
+        action: ByteString,
+        call: Call,
+        work: impl Fn(&Ledger<'_>, &Call) -> Result<ByteString, StoreError> + Send + 'static,
+    ) -> Result<Option<ByteString>, CallError> {
+        let (now_ms, rules) = (self.0.clock.now_ms(), self.rules());
+        let gated = gate != Gate::Open && !call.journalled && self.gates(call.version);
+        let kept = self
+            .0
+            .store
+            .write(move |transaction| {
+                let token = match call.key.as_ref().map(|key| Once::begin(transaction, key)).transpose()? {
+                    None => None,
+                    Some(Begin::Fresh(token)) => Some(token),
+                    Some(Begin::Repeat(answer)) => return Ok(Kept::Answer(answer)),
+                    Some(Begin::Stale) => return Ok(Kept::Stale),
+                };
+                let station = call.station.as_str();
+                let ledger =
+                    Ledger::open(transaction, &call.tenant, station, call.version.as_str(), now_ms, rules)?;
+                if gated && !gate.lets_through(ledger.registration()?.as_deref()) {
+                    return Ok(Kept::Unregistered);
+                }
+                let answer = work(&ledger, &call)?;
+                ledger.forgiven(&action, &call.warnings)?;
+                if let Some(token) = token {
+                    token.store_payload(transaction, &answer)?;
+                }
+                Ok(Kept::Answer(answer))
+            })
+            .await?;
+        match kept {
+            Kept::Answer(answer) => Ok(Some(answer)),
+            Kept::Stale => Ok(None),
+            Kept::Unregistered => Err(unregistered()),
+        }
+    }
+
+    fn gates(&self, version: Version) -> bool {
+        match version {
+            Version::V16 => self.0.config.refuse_unregistered_16,
+            Version::V201 | Version::V21 => self.0.config.refuse_unregistered_2x,
+        }
+    }
+
+    /// Refuses a call that touches no books when its station is not accepted.
+    pub(super) async fn check_registration(&self, call: &Call) -> Result<(), CallError> {
+        if !self.gates(call.version) || self.0.accepted.contains(&call.tenant, &call.station) {
+            return Ok(());
+        }
+        let (tenant, station) = (call.tenant.clone(), call.station.clone());
+        let registration = self
+            .0
+            .store
+            .read(move |db| crate::books::query::registration(db, &tenant, station.as_str()))
+            .await?;
+        if !Gate::Accepted.lets_through(registration.as_deref()) {
+            return Err(unregistered());
+        }
+        self.0.accepted.note(&call.tenant, &call.station, true);
+        Ok(())
+    }
+}
+
+fn unregistered() -> CallError {
+    CallError::security("the station is not accepted; send a BootNotification first")
+}
+
+/// A response as its payload.
+pub(super) fn encoded(response: &impl Message) -> Result<ByteString, StoreError> {
+    let mut payload = Vec::with_capacity(64);
+    response
+        .encode(&mut payload)
+        .map_err(|violations| StoreError::Invalid(format!("our answer is not valid: {violations}")))?;
+    ByteString::try_from(payload).map_err(|_| StoreError::Invalid("our answer is not UTF-8".to_owned()))
+}
+
+impl From<OnceError> for StoreError {
+    fn from(error: OnceError) -> Self {
+        match error {
+            OnceError::Database(error) => error.into(),
+            other => Self::Invalid(other.to_string()),
+        }
+    }
+}
