@@ -66,7 +66,7 @@ impl Ledger<'_> {
             return Ok(known);
         }
         let verdict = match &start.token {
-            Some(token) => self.verdict_at_start(token, None)?,
+            Some(token) => self.verdict_at_start(token, None, None)?,
             // Without a readable token nobody can be told no: energy may be flowing already.
             None => Verdict::of(super::TokenStatus::Accepted),
         };

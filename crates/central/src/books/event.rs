@@ -73,9 +73,9 @@ impl Ledger<'_> {
         }
         let verdict = match (&content.token, before.first()) {
             (Some(token), _) if content.kind == EventKind::Started => {
-                Some(self.verdict_at_start(token, Some(charge))?)
+                Some(self.verdict_at_start(token, content.token_type.as_deref(), Some(charge))?)
             }
-            (Some(token), _) => Some(self.verdict(token)?),
+            (Some(token), _) => Some(self.verdict_of_type(token, content.token_type.as_deref())?),
             (None, Some((_, answer))) => Verdict::from_text(answer),
             (None, None) => None,
         };

@@ -18,7 +18,7 @@ mod unreadable;
 pub use alarm::AlarmKind;
 pub(crate) use alarm::Forgiven;
 pub(crate) use charge::{Start, Started, Stop};
-pub(crate) use event::{Event, EventKind};
+pub(crate) use event::{Content, Event, EventKind};
 pub(crate) use notice::Part;
 pub(crate) use reading::Reading;
 pub(crate) use stamp::Stamp;

@@ -43,6 +43,11 @@ impl<'t> Ledger<'t> {
         Ok(Self { db, tenant, station, now_ms, rules })
     }
 
+    /// Looks into the books of a tenant without a station in particular.
+    pub(crate) const fn of_tenant(db: &'t Connection, tenant: &'t str, now_ms: i64, rules: Rules) -> Self {
+        Self { db, tenant, station: 0, now_ms, rules }
+    }
+
     /// How the station's last BootNotification was answered; none if it never booted with us.
     pub(crate) fn registration(&self) -> Result<Option<String>, StoreError> {
         Ok(self

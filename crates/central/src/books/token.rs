@@ -74,7 +74,18 @@ impl Verdict {
     }
 }
 
+/// 2.x: the type of token that says that nobody asked for one.
+const NO_AUTHORIZATION: &str = "NoAuthorization";
+
 impl Ledger<'_> {
+    /// What a station is told of a token of a type (2.x), other than that it charges elsewhere.
+    pub(crate) fn verdict_of_type(&self, token: &str, token_type: Option<&str>) -> Result<Verdict, StoreError> {
+        if token_type == Some(NO_AUTHORIZATION) {
+            return Ok(Verdict::of(TokenStatus::Accepted));
+        }
+        self.verdict(token)
+    }
+
     /// What a station is told of a token, other than that it charges elsewhere.
     pub(crate) fn verdict(&self, token: &str) -> Result<Verdict, StoreError> {
         let known = self
@@ -100,9 +111,17 @@ impl Ledger<'_> {
 
     /// As [`verdict`](Self::verdict), for a transaction that begins: a token may be allowed only one at a time. `own` is
     /// the transaction itself, if messages of it came before its beginning.
-    pub(crate) fn verdict_at_start(&self, token: &str, own: Option<i64>) -> Result<Verdict, StoreError> {
-        let mut verdict = self.verdict(token)?;
-        if self.rules.refuse_concurrent && verdict.status == TokenStatus::Accepted {
+    pub(crate) fn verdict_at_start(
+        &self,
+        token: &str,
+        token_type: Option<&str>,
+        own: Option<i64>,
+    ) -> Result<Verdict, StoreError> {
+        let mut verdict = self.verdict_of_type(token, token_type)?;
+        if self.rules.refuse_concurrent
+            && verdict.status == TokenStatus::Accepted
+            && token_type != Some(NO_AUTHORIZATION)
+        {
             let elsewhere: bool = self
                 .db
                 .prepare_cached(

@@ -4,7 +4,8 @@ use crate::books::{Forgiven, Ledger};
 use crate::central::Central;
 use crate::store::StoreError;
 use bytestring::ByteString;
-use switchboard_messages::{Message, Request};
+use rusqlite::{Connection, Transaction};
+use switchboard_messages::{Message, Request, Timestamp};
 use switchboard_router::once::{Begin, Once, OnceError};
 use switchboard_router::{CallError, FromCall, Key, Parts, Reply};
 use switchboard_rpc::{StationId, Version};
@@ -48,6 +49,9 @@ impl<S> FromCall<S> for Call {
     }
 }
 
+/// What a handler of `Q` gives: a response, one that was given before, or silence.
+pub(super) type Answered<Q> = Result<Reply<<Q as Request>::Response>, CallError>;
+
 /// What became of a call in the books.
 enum Kept {
     Answer(ByteString),
@@ -86,9 +90,9 @@ impl Central {
         gate: Gate,
         call: Call,
         work: impl Fn(&Ledger<'_>, &Call) -> Result<Q::Response, StoreError> + Send + 'static,
-    ) -> Result<Reply<Q::Response>, CallError> {
+    ) -> Answered<Q> {
         let answer = self
-            .keep_payload(gate, Q::ACTION.into(), call, move |ledger, call| encoded(&work(ledger, call)?))
+            .keep_payload(gate, ByteString::from_static(Q::ACTION), call, move |ledger, call| encoded(&work(ledger, call)?))
             .await?;
         Ok(answer.map_or(Reply::Silence, Reply::stored))
     }
@@ -132,6 +136,54 @@ impl Central {
             Kept::Stale => Ok(None),
             Kept::Unregistered => Err(unregistered()),
         }
+    }
+
+    /// Keeps a boot, and remembers what it was answered with.
+    pub(super) async fn keep_boot<R: Message>(
+        &self,
+        call: Call,
+        action: &'static str,
+        work: impl Fn(&Ledger<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<Reply<R>, CallError> {
+        let (tenant, station) = (call.tenant.clone(), call.station.clone());
+        let answer = self
+            .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, _| encoded(&work(ledger)?))
+            .await?;
+        let Some(answer) = answer else { return Ok(Reply::Silence) };
+        self.0.accepted.note(&tenant, &station, answer.contains(r#""status":"Accepted""#));
+        Ok(Reply::stored(answer))
+    }
+
+    /// Tells the time. It leaves no trace: a repeat is told the time again, and rightly so.
+    pub(super) async fn heartbeat(&self, action: &'static str, call: Call) -> Result<Timestamp, CallError> {
+        if call.warnings.is_empty() {
+            self.check_registration(&call).await?;
+        } else {
+            self.look_up(action, call, |_| Ok(())).await?;
+        }
+        Ok(Timestamp::from_unix_millis(self.0.clock.now_ms()))
+    }
+
+    /// Looks something up that leaves no trace, unless something was forgiven on the way.
+    pub(super) async fn look_up<R: Send + 'static>(
+        &self,
+        action: &'static str,
+        call: Call,
+        look: impl Fn(&Ledger<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, CallError> {
+        self.check_registration(&call).await?;
+        let (now_ms, rules) = (self.0.clock.now_ms(), self.rules());
+        if call.warnings.is_empty() {
+            let read = move |db: &Connection| look(&Ledger::of_tenant(db, &call.tenant, now_ms, rules));
+            return Ok(self.0.store.read(read).await?);
+        }
+        let write = move |transaction: &Transaction<'_>| {
+            let (station, version) = (call.station.as_str(), call.version.as_str());
+            let ledger = Ledger::open(transaction, &call.tenant, station, version, now_ms, rules)?;
+            ledger.forgiven(action, &call.warnings)?;
+            look(&ledger)
+        };
+        Ok(self.0.store.write(write).await?)
     }
 
     fn gates(&self, version: Version) -> bool {

@@ -12,8 +12,33 @@ use switchboard_messages::Timestamp;
 
 #[derive(Deserialize)]
 struct Message<'a> {
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "transactionData", rename = "meterValue")]
     values: Option<Vec<Value<'a>>>,
+}
+
+/// What is taken from the station's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// The time of the message itself.
+    pub(super) at: Option<Stamp>,
+    /// Its readings; none if it should have some and they cannot be found.
+    pub(super) readings: Option<Vec<Reading>>,
+}
+
+impl Written {
+    /// Looks through a payload.
+    pub(super) fn find(payload: &str) -> Self {
+        let Ok(message) = serde_json::from_str::<Message<'_>>(payload) else { return Self::default() };
+        let at = message.timestamp.map(|text| stamp(unquoted(text.get())));
+        Self { at, readings: message.values.unwrap_or_default().iter().map(reading).collect() }
+    }
+
+    /// The time of the message as the station wrote it, if that can be found, else as it was read.
+    pub(super) fn at_or(&mut self, timestamp: Timestamp) -> Stamp {
+        self.at.take().filter(|at| at.us == microseconds(timestamp)).unwrap_or_else(|| stamp_of(timestamp))
+    }
 }
 
 #[derive(Deserialize)]
@@ -52,8 +77,7 @@ struct Unit<'a> {
 
 /// The readings in a payload of MeterValues, StopTransaction or TransactionEvent; none if they cannot be found in it.
 pub(super) fn readings(payload: &str) -> Option<Vec<Reading>> {
-    let message: Message<'_> = serde_json::from_str(payload).ok()?;
-    message.values.unwrap_or_default().iter().map(reading).collect()
+    Written::find(payload).readings
 }
 
 fn reading(value: &Value<'_>) -> Option<Reading> {

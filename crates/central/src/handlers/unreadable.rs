@@ -1,0 +1,53 @@
+//! Messages about money that cannot be read into their type (V10): kept as they came, and answered as if all were well.
+//! A refusal would only make the station throw them away.
+
+use super::call::{Call, Gate, encoded};
+use super::readings::readings;
+use super::{salvage, v16, v201};
+use crate::books::Ledger;
+use crate::central::Central;
+use crate::store::StoreError;
+use bytestring::ByteString;
+use switchboard_router::{CallError, Payload, State, Unreadable};
+
+pub(super) async fn unreadable(
+    State(central): State<Central>,
+    call: Call,
+    message: Unreadable,
+) -> Result<Payload, CallError> {
+    let action = message.action.clone();
+    let kept = central
+        .keep_payload(Gate::NeverBooted, action, call, move |ledger, _| {
+            let (action, payload) = (&*message.action, &*message.payload);
+            if let Some(before) = ledger.unreadable_before(action, payload)? {
+                return Ok(ByteString::from(before));
+            }
+            let answer = answer(ledger, action, payload)?;
+            ledger.unreadable(action, payload, &message.violations.to_string(), &answer)?;
+            Ok(answer)
+        })
+        .await?;
+    kept.map(Payload::json).ok_or_else(CallError::stale)
+}
+
+/// Books what can be made of the message, and answers it.
+fn answer(ledger: &Ledger<'_>, action: &str, payload: &str) -> Result<ByteString, StoreError> {
+    match action {
+        "StartTransaction" => encoded(&v16::started(&ledger.start(&salvage::start(payload))?)),
+        "StopTransaction" => {
+            let verdict = salvage::stop(payload).map(|stop| ledger.stop(&stop)).transpose()?.flatten();
+            encoded(&v16::stopped(verdict))
+        }
+        "TransactionEvent" => {
+            let verdict = salvage::event(payload).map(|event| ledger.event(&event)).transpose()?.flatten();
+            encoded(&v201::event_answer(verdict))
+        }
+        _ => {
+            let (evse, transaction) = salvage::place(payload);
+            if let Some(readings) = readings(payload) {
+                ledger.meter_values(evse, transaction, &readings)?;
+            }
+            Ok(ByteString::from_static("{}"))
+        }
+    }
+}
