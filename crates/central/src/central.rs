@@ -1,5 +1,6 @@
 //! The central system as a whole: opened once, asked by handlers, the command line and the API, and closed at the end.
 
+use crate::TokenStatus;
 use crate::books::{Ledger, Rules, Verdict, query};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -10,7 +11,6 @@ use crate::views::{
     Alarm, MeterReading, Notice, OddStop, Report, Station, Transaction, TransactionFilter, UnreadableMessage,
     Warning,
 };
-use crate::TokenStatus;
 use bytestring::ByteString;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -134,7 +134,8 @@ impl Central {
         station: &str,
         claimed: i64,
     ) -> Result<Vec<MeterReading>, StoreError> {
-        self.of_station(tenant, station, Vec::new(), move |db, number| query::readings(db, number, claimed)).await
+        self.of_station(tenant, station, Vec::new(), move |db, number| query::readings(db, number, claimed))
+            .await
     }
 
     /// What people should look at, the latest first.

@@ -79,7 +79,11 @@ const NO_AUTHORIZATION: &str = "NoAuthorization";
 
 impl Ledger<'_> {
     /// What a station is told of a token of a type (2.x), other than that it charges elsewhere.
-    pub(crate) fn verdict_of_type(&self, token: &str, token_type: Option<&str>) -> Result<Verdict, StoreError> {
+    pub(crate) fn verdict_of_type(
+        &self,
+        token: &str,
+        token_type: Option<&str>,
+    ) -> Result<Verdict, StoreError> {
         if token_type == Some(NO_AUTHORIZATION) {
             return Ok(Verdict::of(TokenStatus::Accepted));
         }

@@ -6,7 +6,11 @@ use rusqlite::OptionalExtension;
 
 impl Ledger<'_> {
     /// What the same message was answered with before.
-    pub(crate) fn unreadable_before(&self, action: &str, payload: &str) -> Result<Option<String>, StoreError> {
+    pub(crate) fn unreadable_before(
+        &self,
+        action: &str,
+        payload: &str,
+    ) -> Result<Option<String>, StoreError> {
         Ok(self
             .db
             .prepare_cached(

@@ -92,7 +92,9 @@ impl Central {
         work: impl Fn(&Ledger<'_>, &Call) -> Result<Q::Response, StoreError> + Send + 'static,
     ) -> Answered<Q> {
         let answer = self
-            .keep_payload(gate, ByteString::from_static(Q::ACTION), call, move |ledger, call| encoded(&work(ledger, call)?))
+            .keep_payload(gate, ByteString::from_static(Q::ACTION), call, move |ledger, call| {
+                encoded(&work(ledger, call)?)
+            })
             .await?;
         Ok(answer.map_or(Reply::Silence, Reply::stored))
     }
@@ -147,7 +149,9 @@ impl Central {
     ) -> Result<Reply<R>, CallError> {
         let (tenant, station) = (call.tenant.clone(), call.station.clone());
         let answer = self
-            .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, _| encoded(&work(ledger)?))
+            .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, _| {
+                encoded(&work(ledger)?)
+            })
             .await?;
         let Some(answer) = answer else { return Ok(Reply::Silence) };
         self.0.accepted.note(&tenant, &station, answer.contains(r#""status":"Accepted""#));

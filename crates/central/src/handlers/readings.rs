@@ -85,18 +85,15 @@ fn reading(value: &Value<'_>) -> Option<Reading> {
     if !samples.starts_with('[') {
         return None;
     }
-    let mut reading = Reading {
-        at: stamp(&value.timestamp),
-        samples: samples.to_owned(),
-        energy: None,
-        unusable: false,
-    };
+    let mut reading =
+        Reading { at: stamp(&value.timestamp), samples: samples.to_owned(), energy: None, unusable: false };
     // Samples that are no objects are kept all the same; there is no register among them.
     for sample in serde_json::from_str::<Vec<Sample<'_>>>(samples).unwrap_or_default() {
         if !is_register(&sample) {
             continue;
         }
-        let Some(text) = sample.value.map(|value| unquoted(value.get()).trim()).filter(|text| !text.is_empty())
+        let Some(text) =
+            sample.value.map(|value| unquoted(value.get()).trim()).filter(|text| !text.is_empty())
         else {
             continue;
         };
@@ -110,7 +107,8 @@ fn reading(value: &Value<'_>) -> Option<Reading> {
 
 /// The register that is billed: imported active energy at the outlet over all phases, in plain figures.
 fn is_register(sample: &Sample<'_>) -> bool {
-    let is = |member: Option<&RawValue>, text: &str| member.is_none_or(|member| unquoted(member.get()) == text);
+    let is =
+        |member: Option<&RawValue>, text: &str| member.is_none_or(|member| unquoted(member.get()) == text);
     is(sample.measurand, "Energy.Active.Import.Register")
         && is(sample.location, "Outlet")
         && is(sample.format, "Raw")
@@ -159,9 +157,8 @@ mod tests {
     }
 
     fn one(sample: &str) -> Option<String> {
-        let payload = format!(
-            r#"{{"meterValue":[{{"timestamp":"2024-09-02T22:40:55Z","sampledValue":[{sample}]}}]}}"#
-        );
+        let payload =
+            format!(r#"{{"meterValue":[{{"timestamp":"2024-09-02T22:40:55Z","sampledValue":[{sample}]}}]}}"#);
         energies(&payload).remove(0)
     }
 
@@ -170,7 +167,10 @@ mod tests {
         for (sample, wh) in [
             (r#"{"value":"95.0"}"#, Some("95.0")),
             (r#"{"value":"0.010","unit":"kWh","context":"Transaction.Begin"}"#, Some("10")),
-            (r#"{"value":"1.6250000000000002","unit":"kWh","format":"Raw","location":"Outlet"}"#, Some("1625.0000000000002")),
+            (
+                r#"{"value":"1.6250000000000002","unit":"kWh","format":"Raw","location":"Outlet"}"#,
+                Some("1625.0000000000002"),
+            ),
             (r#"{"value":604.213,"measurand":"Energy.Active.Import.Register","unit":"Wh"}"#, Some("604.213")),
             (r#"{"value":1.10,"unitOfMeasure":{"unit":"kWh"}}"#, Some("1100")),
             (r#"{"value":5,"unitOfMeasure":{"multiplier":3}}"#, Some("5000")),
@@ -188,7 +188,9 @@ mod tests {
     #[test]
     fn samples_stay_as_the_station_wrote_them() {
         let samples = r#"[ {"value" : "1.10","unit":"Celcius", "x":null} ]"#;
-        let payload = format!(r#"{{"transactionData":[{{"timestamp":"2024-09-02T22:40:55+02","sampledValue":{samples}}}]}}"#);
+        let payload = format!(
+            r#"{{"transactionData":[{{"timestamp":"2024-09-02T22:40:55+02","sampledValue":{samples}}}]}}"#
+        );
         let found = readings(&payload).unwrap();
         assert_eq!(found[0].samples, samples);
         assert_eq!(found[0].at.text, "2024-09-02T22:40:55+02");

@@ -4,7 +4,7 @@
 //! ends when a station forgets one member of the message that says so. What is not there is left out, never made up.
 
 use super::readings::{readings, stamp};
-use crate::books::{Content, Event, EventKind, Start, Stamp, Stop};
+use crate::books::{Content, Event, EventKind, Stamp, Start, Stop};
 use crate::decimal::Decimal;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_there_is_taken_and_nothing_made_up() {
-        let found = start(r#"{"connectorId":"1","idTag":4711,"meterStart":"12.50","timestamp":null,"reservationId":1.5}"#);
+        let found = start(
+            r#"{"connectorId":"1","idTag":4711,"meterStart":"12.50","timestamp":null,"reservationId":1.5}"#,
+        );
         assert_eq!(found.connector, Some(1));
         assert_eq!(found.token.as_deref(), Some("4711"));
         assert_eq!(found.meter.unwrap().to_string(), "12.50");

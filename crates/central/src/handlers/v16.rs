@@ -7,7 +7,7 @@ use crate::books::{Boot, Ledger, Start, Started, Status, Stop, TokenStatus, Verd
 use crate::central::{Central, registration_name};
 use crate::decimal::Decimal;
 use switchboard_messages::{Message, Timestamp, v16};
-use switchboard_router::{CallError, Reply, Router, State};
+use switchboard_router::{CallError, Router, State};
 
 pub(super) fn router() -> Router<Central> {
     Router::new()
@@ -103,7 +103,9 @@ async fn stop(
         readings: written.readings.unwrap_or_default(),
     };
     central
-        .keep::<v16::StopTransactionRequest>(Gate::NeverBooted, call, move |ledger, _| Ok(stopped(ledger.stop(&stop)?)))
+        .keep::<v16::StopTransactionRequest>(Gate::NeverBooted, call, move |ledger, _| {
+            Ok(stopped(ledger.stop(&stop)?))
+        })
         .await
 }
 

@@ -81,8 +81,7 @@ async fn authorize(
     call: Call,
     request: v201::AuthorizeRequest,
 ) -> Result<v201::AuthorizeResponse, CallError> {
-    let with_contract =
-        request.certificate.is_some() || request.iso15118_certificate_hash_data.is_some();
+    let with_contract = request.certificate.is_some() || request.iso15118_certificate_hash_data.is_some();
     let token = request.id_token;
     let look = move |ledger: &Ledger<'_>| {
         if with_contract {

@@ -134,10 +134,5 @@ impl Store {
     }
 }
 
-/// An error with its causes in one line, for logs.
-pub(crate) fn explain(error: &StoreError) -> String {
-    writer::chain(error)
-}
-
 #[cfg(test)]
 mod tests;

@@ -112,7 +112,9 @@ pub(super) fn run(
     drop(connection);
     drop(owner);
     for done in waiting_for_close {
-        drop(done.send(()));
+        if done.send(()).is_err() {
+            tracing::debug!("nobody waits for the store to be closed any more");
+        }
     }
 }
 
