@@ -12,22 +12,22 @@ use switchboard_rpc::{StationId, Version};
 use tempfile::TempDir;
 
 /// 2026-01-01T00:00:00Z.
-pub const NOW_MS: i64 = 1_767_225_600_000;
+pub(crate) const NOW_MS: i64 = 1_767_225_600_000;
 
-pub struct Site {
-    pub folder: TempDir,
-    pub central: Central,
-    pub router: Router,
-    pub now_ms: Arc<AtomicI64>,
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) central: Central,
+    pub(crate) router: Router,
+    pub(crate) now_ms: Arc<AtomicI64>,
     generations: AtomicU64,
 }
 
 impl Site {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| ())
     }
 
-    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now_ms = Arc::new(AtomicI64::new(NOW_MS));
         let central = open(folder.path().join("central.db"), &now_ms, change);
@@ -37,48 +37,48 @@ impl Site {
     }
 
     /// Closes the books and opens them again.
-    pub async fn reopened(self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn reopened(self, change: impl FnOnce(&mut Config)) -> Self {
         self.central.close().await;
         let central = open(self.path(), &self.now_ms, change);
         let router = central.router();
         Self { central, router, ..self }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("central.db")
     }
 
-    pub fn pass(&self, ms: i64) {
+    pub(crate) fn pass(&self, ms: i64) {
         self.now_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// A new connection of a station.
-    pub fn connect(&self, identity: &str, version: Version) -> Station<'_> {
+    pub(crate) fn connect(&self, identity: &str, version: Version) -> Station<'_> {
         let mut context = Context::new(StationId::new(identity.to_owned(), 48).unwrap(), version);
         context.generation = self.generations.fetch_add(1, Ordering::Relaxed);
         Station { site: self, context, seq: AtomicU64::new(0) }
     }
 
-    pub fn v16(&self, identity: &str) -> Station<'_> {
+    pub(crate) fn v16(&self, identity: &str) -> Station<'_> {
         self.connect(identity, Version::V16)
     }
 
     /// A station of 2.0.1 that has booted.
-    pub async fn v201(&self, identity: &str) -> Station<'_> {
+    pub(crate) async fn v201(&self, identity: &str) -> Station<'_> {
         let station = self.connect(identity, Version::V201);
         let boot = json!({"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}});
         assert_eq!(station.call("BootNotification", boot).await["status"], "Accepted");
         station
     }
 
-    pub async fn transactions(&self) -> Vec<Transaction> {
+    pub(crate) async fn transactions(&self) -> Vec<Transaction> {
         let mut filter = TransactionFilter::default();
         filter.limit = usize::MAX;
         self.central.transactions(filter).await.unwrap()
     }
 
     /// The kinds of all alarms with how often each was raised, in order of kind.
-    pub async fn alarms(&self) -> Vec<(AlarmKind, u64)> {
+    pub(crate) async fn alarms(&self) -> Vec<(AlarmKind, u64)> {
         let mut alarms: Vec<_> = self
             .central
             .alarms(1000)
@@ -100,56 +100,56 @@ fn open(path: PathBuf, now_ms: &Arc<AtomicI64>, change: impl FnOnce(&mut Config)
 }
 
 /// One connection of a station.
-pub struct Station<'a> {
-    pub site: &'a Site,
-    pub context: Context,
+pub(crate) struct Station<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) context: Context,
     seq: AtomicU64,
 }
 
 impl Station<'_> {
     /// The context of the next call.
-    pub fn next(&self) -> Context {
+    pub(crate) fn next(&self) -> Context {
         let mut context = self.context.clone();
         context.seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         context
     }
 
     /// A new call, and the payload that it is answered with.
-    pub async fn call(&self, action: &str, payload: Value) -> Value {
+    pub(crate) async fn call(&self, action: &str, payload: Value) -> Value {
         self.call_as(&self.next(), action, &payload).await
     }
 
     /// As `call`, with a payload that is no valid JSON value of ours, and a context of the caller's.
-    pub async fn call_as(&self, context: &Context, action: &str, payload: &Value) -> Value {
+    pub(crate) async fn call_as(&self, context: &Context, action: &str, payload: &Value) -> Value {
         self.call_text(context, action, &payload.to_string()).await
     }
 
-    pub async fn call_text(&self, context: &Context, action: &str, payload: &str) -> Value {
+    pub(crate) async fn call_text(&self, context: &Context, action: &str, payload: &str) -> Value {
         let frame = self.frame(context, action, payload).await;
         assert_eq!(frame[0], 3, "{action} {payload} was answered with {frame}");
         frame[2].clone()
     }
 
     /// The whole frame of the answer; null for silence.
-    pub async fn frame(&self, context: &Context, action: &str, payload: &str) -> Value {
+    pub(crate) async fn frame(&self, context: &Context, action: &str, payload: &str) -> Value {
         let answer = self.answer(context, action, payload).await;
         answer.frame.map_or(Value::Null, |frame| serde_json::from_slice(&frame).unwrap())
     }
 
-    pub async fn answer(&self, context: &Context, action: &str, payload: &str) -> Answer {
+    pub(crate) async fn answer(&self, context: &Context, action: &str, payload: &str) -> Answer {
         let id = format!("{}-{}", context.generation, context.seq);
         let frame = format!(r#"[2,"{id}","{action}",{payload}]"#);
         self.site.router.answer(context, frame.into()).await
     }
 
     /// The code of the CALLERROR that answers this.
-    pub async fn refusal(&self, action: &str, payload: Value) -> String {
+    pub(crate) async fn refusal(&self, action: &str, payload: Value) -> String {
         let frame = self.frame(&self.next(), action, &payload.to_string()).await;
         assert_eq!(frame[0], 4, "{action} {payload} was answered with {frame}");
         frame[2].as_str().unwrap().to_owned()
     }
 
-    pub async fn start(&self, payload: Value) -> i64 {
+    pub(crate) async fn start(&self, payload: Value) -> i64 {
         let answer = self.call("StartTransaction", payload).await;
         let id = answer["transactionId"].as_i64().unwrap();
         assert!(id > 0 && i32::try_from(id).is_ok(), "{answer}");
@@ -157,15 +157,15 @@ impl Station<'_> {
     }
 }
 
-pub fn start(connector: i64, token: &str, time: &str, meter: i64) -> Value {
+pub(crate) fn start(connector: i64, token: &str, time: &str, meter: i64) -> Value {
     json!({"connectorId": connector, "idTag": token, "timestamp": time, "meterStart": meter})
 }
 
-pub fn stop(transaction: i64, time: &str, meter: i64) -> Value {
+pub(crate) fn stop(transaction: i64, time: &str, meter: i64) -> Value {
     json!({"transactionId": transaction, "timestamp": time, "meterStop": meter})
 }
 
-pub fn meter(connector: i64, transaction: Option<i64>, time: &str, samples: Value) -> Value {
+pub(crate) fn meter(connector: i64, transaction: Option<i64>, time: &str, samples: Value) -> Value {
     let mut payload =
         json!({"connectorId": connector, "meterValue": [{"timestamp": time, "sampledValue": samples}]});
     if let Some(transaction) = transaction {
@@ -174,7 +174,7 @@ pub fn meter(connector: i64, transaction: Option<i64>, time: &str, samples: Valu
     payload
 }
 
-pub fn event(kind: &str, transaction: &str, seq: i64, time: &str) -> Value {
+pub(crate) fn event(kind: &str, transaction: &str, seq: i64, time: &str) -> Value {
     json!({
         "eventType": kind,
         "timestamp": time,
@@ -184,7 +184,7 @@ pub fn event(kind: &str, transaction: &str, seq: i64, time: &str) -> Value {
     })
 }
 
-pub fn with(mut payload: Value, members: Value) -> Value {
+pub(crate) fn with(mut payload: Value, members: Value) -> Value {
     for (name, value) in members.as_object().unwrap() {
         payload[name] = value.clone();
     }
