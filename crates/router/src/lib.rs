@@ -5,12 +5,13 @@
 //! a failing or panicking handler show its inside, and needs neither runtime nor socket nor bus. It does not order or
 //! repeat anything: that is the gateway's and the worker's part.
 //!
-//! ```text
+//! ```
+//! use switchboard_messages::{Timestamp, v16::{HeartbeatRequest, HeartbeatResponse}};
 //! use switchboard_router::{CallError, Context, Router, State, Station};
 //! use switchboard_rpc::{StationId, Version};
 //!
 //! #[derive(Clone)]
-//! struct Clock(&'static str);
+//! struct Clock(i64);
 //!
 //! async fn heartbeat(
 //!     station: Station,
@@ -18,21 +19,21 @@
 //!     _request: HeartbeatRequest,
 //! ) -> Result<HeartbeatResponse, CallError> {
 //!     assert_eq!(station.id.as_str(), "CP001");
-//!     Ok(HeartbeatResponse { current_time: clock.0.to_string() })
+//!     Ok(HeartbeatResponse { current_time: Timestamp::from_unix_millis(clock.0) })
 //! }
 //!
-//! let router = Router::new().on(heartbeat).with_state(Clock("2026-11-23T02:00:00Z"));
+//! let router = Router::new().on(heartbeat).with_state(Clock(1_700_000_000_000));
 //!
 //! let context = Context::new(StationId::new("CP001", 48)?, Version::V16);
-//! let answer = futures_util::FutureExt::now_or_never(
-//!     router.answer(&context, r#"[2,"1","Heartbeat",{}]"#.into()),
-//! );
-//! let frame = answer.and_then(|answer| answer.frame).unwrap_or_default();
-//! assert_eq!(frame, r#"[3,"1",{"currentTime":"2026-11-23T02:00:00Z"}]"#);
+//! let answering = router.answer(&context, r#"[2,"1","Heartbeat",{}]"#.into());
+//!
+//! // Any executor will do; this handler is ready at once.
+//! let answer = futures_util::FutureExt::now_or_never(answering).unwrap_or_default();
+//! let frame = answer.frame.unwrap_or_default();
+//! assert_eq!(frame, r#"[3,"1",{"currentTime":"2023-11-14T22:13:20Z"}]"#);
 //! # Ok::<(), switchboard_rpc::IdentityError>(())
 //! ```
 
-mod actions;
 mod answer;
 mod command;
 mod context;

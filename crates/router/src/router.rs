@@ -2,7 +2,7 @@
 
 use crate::{
     Answer, Answering, Call, CallError, Context, Ended, Fault, Faults, Handler, IntoAnswer, IntoPayload,
-    Parts, Raw, Unhandled, Unreadable, actions,
+    Parts, Raw, Unhandled, Unreadable,
     endpoint::{Bytewise, Endpoint, Incoming, Special, Typed, WithState, unhandled, unreadable},
     outcome::{Noted, Noting, Outcomes},
     raw::refusal,
@@ -346,7 +346,7 @@ impl<S> Inner<S> {
         if let Some(endpoint) = self.actions[slot(version)].get(&*incoming.action).or(self.any.as_ref()) {
             return endpoint.call(incoming, state);
         }
-        let known = actions::is_known(version, &incoming.action);
+        let known = switchboard_messages::action(version, &incoming.action).is_some();
         let code = if known { ErrorCode::NotSupported } else { ErrorCode::NotImplemented };
         Ok(match &self.fallback {
             Some(fallback) => fallback.call(incoming, state, unhandled(incoming, code)),
