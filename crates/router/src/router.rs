@@ -65,8 +65,28 @@ impl<S: Send + Sync + 'static> Router<S> {
 
     /// Handles a request. The type of the handler's last argument says which version and action.
     ///
-    /// A request that only the central system sends does not compile. A SEND (2.1) is handled the same way; what its
-    /// handler returns goes nowhere.
+    /// A SEND (2.1) is handled the same way; what its handler returns goes nowhere. A request that only the central
+    /// system sends does not compile:
+    ///
+    /// ```compile_fail,E0080
+    /// # use switchboard_messages::v16;
+    /// # use switchboard_router::{CallError, Router};
+    /// async fn reset(_: v16::ResetRequest) -> Result<v16::ResetResponse, CallError> {
+    ///     Err(CallError::not_supported())
+    /// }
+    /// let router = Router::<()>::new().on(reset);
+    /// ```
+    ///
+    /// Nor does a response of another action:
+    ///
+    /// ```compile_fail,E0277
+    /// # use switchboard_messages::v16;
+    /// # use switchboard_router::Router;
+    /// async fn heartbeat(_: v16::HeartbeatRequest) -> v16::MeterValuesResponse {
+    ///     v16::MeterValuesResponse {}
+    /// }
+    /// let router = Router::<()>::new().on(heartbeat);
+    /// ```
     pub fn on<M, H>(self, handler: H) -> Self
     where
         M: 'static,

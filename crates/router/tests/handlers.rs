@@ -1,4 +1,5 @@
 //! Which handler gets what, and what it can ask for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -75,6 +76,7 @@ impl<S> FromCall<S> for Never {
 
 #[test]
 fn a_handler_is_given_what_it_asks_for() {
+    #[expect(clippy::too_many_arguments, reason = "as many as a handler can have")]
     async fn boot(
         station: Station,
         State(app): State<App>,
@@ -97,7 +99,7 @@ fn a_handler_is_given_what_it_asks_for() {
         assert_eq!(context.attempt, 2);
         assert!(never.is_none());
         assert_eq!(request.charge_point_model, "One");
-        Ok(v16::BootNotificationResponse::new(now(), 300, v16::RegistrationStatus::Accepted))
+        Ok(v16::BootNotificationResponse::new(v16::RegistrationStatus::Accepted, now(), 300))
     }
     let app = App { counter: Arc::default(), name: Name("central") };
     let router = Router::new().on(boot).with_state(app.clone());
@@ -124,10 +126,7 @@ fn an_extractor_that_refuses_answers_in_the_handlers_place() {
         panic!("it was refused");
     }
     let router = Router::new().on(heartbeat);
-    assert_eq!(
-        frame(&router, &context(Version::V16), HEARTBEAT),
-        r#"[4,"1","SecurityError","never",{}]"#
-    );
+    assert_eq!(frame(&router, &context(Version::V16), HEARTBEAT), r#"[4,"1","SecurityError","never",{}]"#);
 }
 
 #[test]
@@ -150,7 +149,10 @@ fn what_is_no_call_is_answered_as_the_protocol_says() {
         (Version::V201, "nonsense", "[4,\"-1\",\"RpcFrameworkError\""),
     ] {
         let got = frame(&router, &context(version), text);
-        assert!(got.starts_with(answered) && got.is_empty() == answered.is_empty(), "{version} {text}: {got}");
+        assert!(
+            got.starts_with(answered) && got.is_empty() == answered.is_empty(),
+            "{version} {text}: {got}"
+        );
     }
 }
 
@@ -171,7 +173,11 @@ fn a_send_is_handled_and_not_answered() {
     let payload = r#"{"data":[{"t":0,"v":"1"}],"id":1,"pending":0,"basetime":"2023-11-14T22:13:20Z"}"#;
     for (payload, row) in [(payload, "sound"), ("{}", "broken")] {
         let text = format!("[6,\"1\",\"NotifyPeriodicEventStream\",{payload}]");
-        assert_eq!(answer(&router, &context(Version::V21), &text), switchboard_router::Answer::silence(), "{row}");
+        assert_eq!(
+            answer(&router, &context(Version::V21), &text),
+            switchboard_router::Answer::silence(),
+            "{row}"
+        );
     }
     assert_eq!(answer(&router, &context(Version::V21), r#"[6,"1","Unknown",{}]"#).frame, None);
     assert_eq!(count.load(Ordering::Relaxed), 1);
@@ -181,11 +187,12 @@ fn a_send_is_handled_and_not_answered() {
 fn the_registration_is_read_from_the_answer_to_a_boot_notification() {
     let boot = |status| {
         Router::new().on(move |_: v201::BootNotificationRequest| {
-            let status: v201::RegistrationStatus = status;
+            let status: v201::RegistrationStatus = Clone::clone(&status);
             async move { v201::BootNotificationResponse::new(now(), 300, status) }
         })
     };
-    let text = r#"[2,"1","BootNotification",{"reason":"PowerUp","chargingStation":{"model":"M","vendorName":"V"}}]"#;
+    let text =
+        r#"[2,"1","BootNotification",{"reason":"PowerUp","chargingStation":{"model":"M","vendorName":"V"}}]"#;
     for (status, registration) in [
         (v201::RegistrationStatus::Accepted, Registration::Accepted),
         (v201::RegistrationStatus::Pending, Registration::Pending),
@@ -195,9 +202,13 @@ fn the_registration_is_read_from_the_answer_to_a_boot_notification() {
         assert_eq!(answered.registration, Some(registration));
     }
     let router = boot(v201::RegistrationStatus::Accepted);
-    assert_eq!(answer(&router, &context(Version::V201), r#"[2,"1","BootNotification",{}]"#).registration, None);
+    assert_eq!(
+        answer(&router, &context(Version::V201), r#"[2,"1","BootNotification",{}]"#).registration,
+        None
+    );
     // A raw handler's answer is read as well; other actions may have a status of their own.
-    let raw = Router::new().on_raw("BootNotification", async |_: Raw| Payload::json(r#"{"status":"Pending"}"#));
+    let raw =
+        Router::new().on_raw("BootNotification", async |_: Raw| Payload::json(r#"{"status":"Pending"}"#));
     assert_eq!(answer(&raw, &context(Version::V16), text).registration, Some(Registration::Pending));
     let raw = Router::new().on_raw("Authorize", async |_: Raw| Payload::json(r#"{"status":"Accepted"}"#));
     assert_eq!(answer(&raw, &context(Version::V16), r#"[2,"1","Authorize",{}]"#).registration, None);
@@ -275,10 +286,7 @@ fn a_fallback_decides_about_what_nothing_handles() {
         ("Other", r#"[4,"1","NotImplemented","the action is not known here",{}]"#),
         ("Reset", r#"[4,"1","NotSupported","the action is not supported here",{}]"#),
     ] {
-        assert_eq!(
-            frame(&router, &context(Version::V16), &format!("[2,\"1\",\"{action}\",{{}}]")),
-            answered
-        );
+        assert_eq!(frame(&router, &context(Version::V16), &format!("[2,\"1\",\"{action}\",{{}}]")), answered);
     }
 }
 
@@ -292,10 +300,7 @@ fn two_handlers_for_one_action_are_told_and_the_first_one_stays() {
     let faults = router.check().unwrap_err();
     assert_eq!(
         faults.0,
-        [
-            Fault::Duplicate { version: Version::V16, action: "Heartbeat".into() },
-            Fault::Second("fallback")
-        ]
+        [Fault::Duplicate { version: Version::V16, action: "Heartbeat".into() }, Fault::Second("fallback")]
     );
     assert_eq!(faults.to_string(), "two handlers for Heartbeat of OCPP 1.6; two handlers given to fallback");
     assert_eq!(frame(&router, &context(Version::V16), HEARTBEAT), HEARTBEAT_ANSWER);
@@ -343,10 +348,14 @@ fn a_stored_answer_is_sent_again_and_a_stale_call_is_met_with_silence() {
         })
     };
     let about = context(Version::V16);
-    let stored = Reply::stored(r#"{"currentTime":"2000-01-01T00:00:00Z"}"#.into());
+    let stored: Reply<v16::HeartbeatResponse> =
+        Reply::stored(r#"{"currentTime":"2000-01-01T00:00:00Z"}"#.into());
     let Reply::Stored(of) = &stored else { panic!("{stored:?}") };
     assert_eq!(of.read().unwrap().value.current_time.unix_seconds(), 946_684_800);
-    assert_eq!(frame(&reply(Ok(stored)), &about, HEARTBEAT), r#"[3,"1",{"currentTime":"2000-01-01T00:00:00Z"}]"#);
+    assert_eq!(
+        frame(&reply(Ok(stored)), &about, HEARTBEAT),
+        r#"[3,"1",{"currentTime":"2000-01-01T00:00:00Z"}]"#
+    );
     let new = v16::HeartbeatResponse { current_time: now() };
     assert_eq!(frame(&reply(Ok(new.into())), &about, HEARTBEAT), HEARTBEAT_ANSWER);
     assert_eq!(answer(&reply(Ok(Reply::Silence)), &about, HEARTBEAT).frame, None);
@@ -356,9 +365,8 @@ fn a_stored_answer_is_sent_again_and_a_stale_call_is_met_with_silence() {
 #[test]
 fn errors_are_written_as_the_handler_says_them() {
     let refuse = |error: fn() -> CallError| {
-        Router::new().on(move |_: v201::HeartbeatRequest| async move {
-            Err::<v201::HeartbeatResponse, _>(error())
-        })
+        Router::new()
+            .on(move |_: v201::HeartbeatRequest| async move { Err::<v201::HeartbeatResponse, _>(error()) })
     };
     let with_details: fn() -> CallError = || {
         CallError::new(ErrorCode::GenericError, "later")
@@ -370,15 +378,14 @@ fn errors_are_written_as_the_handler_says_them() {
             || CallError::security("no").with_details(serde_json::value::to_raw_value(&[1]).unwrap()),
             r#"[4,"1","SecurityError","no",{}]"#,
         ),
-        (|| CallError::property("quote \" and \n"), r#"[4,"1","PropertyConstraintViolation","quote \" and \n",{}]"#),
+        (
+            || CallError::property("quote \" and \n"),
+            r#"[4,"1","PropertyConstraintViolation","quote \" and \n",{}]"#,
+        ),
     ] {
         assert_eq!(frame(&refuse(error), &context(Version::V201), HEARTBEAT), answered);
     }
-    let long = frame(
-        &refuse(|| CallError::security("ü".repeat(300))),
-        &context(Version::V201),
-        HEARTBEAT,
-    );
+    let long = frame(&refuse(|| CallError::security("ü".repeat(300))), &context(Version::V201), HEARTBEAT);
     assert_refused(&long, "SecurityError", "a long description is cut");
 }
 

@@ -1,4 +1,6 @@
 //! The same key twice, at once, and across a crash: one effect.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the process that is killed says how far it is")]
 #![cfg(feature = "sqlite")]
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -145,7 +147,10 @@ fn journalled_calls_are_known_by_themselves_and_leave_the_last_key_alone() {
     let late = handle_now(&mut db, &journalled("CP1", 5, 3, 71));
     let Handled::Fresh(payload) = late else { panic!("{late:?}") };
     assert_eq!(handle_now(&mut db, &journalled("CP1", 5, 3, 71)), Handled::Repeat(payload));
-    assert!(matches!(handle_now(&mut db, &key("CP1", 5, 9)), Handled::Repeat(_)), "the last key has not moved");
+    assert!(
+        matches!(handle_now(&mut db, &key("CP1", 5, 9)), Handled::Repeat(_)),
+        "the last key has not moved"
+    );
     assert!(matches!(handle_now(&mut db, &key("CP1", 5, 10)), Handled::Fresh(_)));
     // Its handler was done, the answer came too late for the station, and the gateway journalled it.
     assert!(matches!(handle_now(&mut db, &journalled("CP1", 5, 10, 72)), Handled::Repeat(_)));
@@ -212,7 +217,8 @@ fn the_same_key_at_once_has_one_effect_and_one_answer() {
 }
 
 /// Where a process is when it is killed.
-const CRASHES: [(&str, bool); 3] = [("before the effect", false), ("before the commit", false), ("after the commit", true)];
+const CRASHES: [(&str, bool); 3] =
+    [("before the effect", false), ("before the commit", false), ("after the commit", true)];
 
 const CHILD: &str = "SWITCHBOARD_ONCE_TEST_CHILD";
 

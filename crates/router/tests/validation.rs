@@ -1,4 +1,5 @@
 //! The rows V01 to V11: what is wrong with a message, and how the station learns it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -12,7 +13,7 @@ use switchboard_rpc::Version;
 fn router() -> Router {
     Router::new()
         .on(async |_: v16::BootNotificationRequest| {
-            v16::BootNotificationResponse::new(now(), 300, v16::RegistrationStatus::Accepted)
+            v16::BootNotificationResponse::new(v16::RegistrationStatus::Accepted, now(), 300)
         })
         .on(async |_: v201::BootNotificationRequest| {
             v201::BootNotificationResponse::new(now(), 300, v201::RegistrationStatus::Accepted)
@@ -65,10 +66,18 @@ fn v01_what_is_unknown_is_not_implemented_and_what_is_not_served_is_not_supporte
 fn v02_to_v05_each_violation_has_its_code_in_the_spelling_of_the_version() {
     let router = router();
     let boot_16 = |more: &str| format!("{{\"chargePointVendor\":\"V\"{more}}}");
-    let boot_2 = |more: &str| format!("{{\"reason\":\"PowerUp\",\"chargingStation\":{{\"vendorName\":\"V\"{more}}}}}");
+    let boot_2 =
+        |more: &str| format!("{{\"reason\":\"PowerUp\",\"chargingStation\":{{\"vendorName\":\"V\"{more}}}}}");
     let long = "x".repeat(21);
     let rows = [
-        ("V02", boot_16(""), boot_2(""), "OccurenceConstraintViolation", "OccurrenceConstraintViolation", "odel"),
+        (
+            "V02",
+            boot_16(""),
+            boot_2(""),
+            "OccurenceConstraintViolation",
+            "OccurrenceConstraintViolation",
+            "odel",
+        ),
         (
             "V03",
             boot_16(",\"chargePointModel\":7"),
@@ -121,24 +130,36 @@ fn v06_a_handler_that_fails_shows_nothing_of_its_inside() {
     }
     let secret = || std::io::Error::other("secret: password of the database");
     let routers = [
-        ("an error", Router::new().on(move |_: v16::HeartbeatRequest| async move {
-            Err::<v16::HeartbeatResponse, CallError>(secret().into())
-        })),
-        ("an error of its own type", Router::new().on(move |_: v16::HeartbeatRequest| async move {
-            Err::<v16::HeartbeatResponse, std::io::Error>(secret())
-        })),
-        ("a panic", Router::new().on(async |_: v16::HeartbeatRequest| -> v16::HeartbeatResponse {
-            panic!("secret")
-        })),
-        ("a panic before its future", Router::new().on(|_: v16::HeartbeatRequest| {
-            if true {
-                panic!("secret");
-            }
-            async { v16::HeartbeatResponse { current_time: now() } }
-        })),
-        ("a panic in an extractor", Router::new().on(async |_: Bad, _: v16::HeartbeatRequest| {
-            v16::HeartbeatResponse { current_time: now() }
-        })),
+        (
+            "an error",
+            Router::new().on(move |_: v16::HeartbeatRequest| async move {
+                Err::<v16::HeartbeatResponse, CallError>(secret().into())
+            }),
+        ),
+        (
+            "an error of its own type",
+            Router::new().on(move |_: v16::HeartbeatRequest| async move {
+                Err::<v16::HeartbeatResponse, std::io::Error>(secret())
+            }),
+        ),
+        (
+            "a panic",
+            Router::new().on(async |_: v16::HeartbeatRequest| -> v16::HeartbeatResponse { panic!("secret") }),
+        ),
+        (
+            "a panic before its future",
+            Router::new().on(|_: v16::HeartbeatRequest| {
+                if true {
+                    panic!("secret");
+                }
+                async { v16::HeartbeatResponse { current_time: now() } }
+            }),
+        ),
+        (
+            "a panic in an extractor",
+            Router::new()
+                .on(async |_: Bad, _: v16::HeartbeatRequest| v16::HeartbeatResponse { current_time: now() }),
+        ),
     ];
     for (row, router) in routers {
         let answered = frame(&router, &context(Version::V16), &call("Heartbeat", "{}"));
@@ -151,13 +172,14 @@ fn v06_a_handler_that_fails_shows_nothing_of_its_inside() {
 fn v08_lenient_reading_passes_what_can_be_read_and_warns() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let pointers = seen.clone();
-    let router = Router::new().on(move |Warnings(warnings): Warnings, request: v16::BootNotificationRequest| {
-        pointers.lock().unwrap().extend(warnings.into_iter().map(|warning| warning.pointer));
-        async move {
-            assert_eq!(request.charge_point_vendor.len(), 30);
-            v16::BootNotificationResponse::new(now(), 300, v16::RegistrationStatus::Accepted)
-        }
-    });
+    let router =
+        Router::new().on(move |Warnings(warnings): Warnings, request: v16::BootNotificationRequest| {
+            pointers.lock().unwrap().extend(warnings.into_iter().map(|warning| warning.pointer));
+            async move {
+                assert_eq!(request.charge_point_vendor.len(), 30);
+                v16::BootNotificationResponse::new(v16::RegistrationStatus::Accepted, now(), 300)
+            }
+        });
     let payload = format!(
         "{{\"chargePointVendor\":\"{}\",\"chargePointModel\":\"M\",\"imsi\":null,\"extra\":1}}",
         "x".repeat(30)
@@ -236,7 +258,10 @@ fn v10_in_strict_mode_they_are_refused_like_everything_else() {
     let router = router().on_unreadable(async |_: Unreadable| -> Payload { panic!("strict") });
     for (version, action, payload) in UNREADABLE {
         let answered = frame(&router, &strict(version), &call(action, payload));
-        assert!(answered.starts_with("[4,") && answered.contains("Violation"), "{version} {action}: {answered}");
+        assert!(
+            answered.starts_with("[4,") && answered.contains("Violation"),
+            "{version} {action}: {answered}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
 //! A worker on the in-process bus.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -109,9 +110,8 @@ async fn start(router: Router, gateway: &Gateway) -> Worker {
 #[tokio::test]
 async fn an_answer_carries_what_its_call_carried() {
     let mut gateway = Gateway::new().await;
-    let boot = Router::new().on_raw("BootNotification", async |_: Raw| {
-        serde_json_object(r#"{"status":"Pending"}"#)
-    });
+    let boot =
+        Router::new().on_raw("BootNotification", async |_: Raw| serde_json_object(r#"{"status":"Pending"}"#));
     let worker = start(boot, &gateway).await;
     let mut sent = call("CP1", 3, "BootNotification");
     sent.metadata.tenant = "acme".into();
@@ -216,12 +216,13 @@ async fn a_wake_up_during_the_first_poll_is_not_lost() {
 #[tokio::test]
 async fn a_handler_that_panics_is_answered_and_the_worker_goes_on() {
     let mut gateway = Gateway::new().await;
-    let router = router()
-        .on_raw("Panic", async |_: Raw| panic!("now"))
-        .on_raw("PanicLater", async |_: Raw| {
+    let router = router().on_raw("Panic", async |_: Raw| -> () { panic!("now") }).on_raw(
+        "PanicLater",
+        async |_: Raw| -> () {
             tokio::task::yield_now().await;
             panic!("later");
-        });
+        },
+    );
     let worker = start(router, &gateway).await;
     for action in ["Panic", "PanicLater"] {
         gateway.hand_over(call("CP1", 0, action)).await.unwrap();

@@ -13,7 +13,7 @@ use switchboard_router::{Answer, Context, Router};
 use switchboard_rpc::{StationId, Version};
 
 /// Polls a future on this thread until it is ready.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -30,29 +30,30 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-pub fn context(version: Version) -> Context {
+pub(crate) fn context(version: Version) -> Context {
     Context::new(StationId::new("CP001", 48).unwrap(), version)
 }
 
-pub fn strict(version: Version) -> Context {
+pub(crate) fn strict(version: Version) -> Context {
     let mut context = context(version);
     context.mode = Mode::Strict;
     context
 }
 
-pub fn answer(router: &Router, context: &Context, frame: &str) -> Answer {
+pub(crate) fn answer(router: &Router, context: &Context, frame: &str) -> Answer {
     block_on(router.answer(context, frame.into()))
 }
 
 /// The answer's frame as text; empty for silence.
-pub fn frame(router: &Router, context: &Context, frame: &str) -> String {
+pub(crate) fn frame(router: &Router, context: &Context, frame: &str) -> String {
     let frame = answer(router, context, frame).frame.unwrap_or_default();
     String::from_utf8(frame.to_vec()).unwrap()
 }
 
 /// Asserts that a CALLERROR of this code and nothing else comes back.
-pub fn assert_refused(answered: &str, code: &str, row: &str) {
-    let value: serde_json::Value = serde_json::from_str(answered).unwrap_or_else(|_| panic!("{row}: {answered:?}"));
+pub(crate) fn assert_refused(answered: &str, code: &str, row: &str) {
+    let value: serde_json::Value =
+        serde_json::from_str(answered).unwrap_or_else(|_| panic!("{row}: {answered:?}"));
     assert_eq!(value[0], 4, "{row}: {answered}");
     assert_eq!(value[2], code, "{row}: {answered}");
     assert!(value[3].as_str().unwrap().chars().count() <= 255, "{row}: {answered}");
@@ -60,6 +61,6 @@ pub fn assert_refused(answered: &str, code: &str, row: &str) {
     assert_eq!(value.as_array().unwrap().len(), 5, "{row}: {answered}");
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_millis(1_700_000_000_000)
 }
