@@ -1,0 +1,147 @@
+//! Which workers are alive, and which calls they say they have in hand.
+
+use crate::desk::Holding;
+use bytestring::ByteString;
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use switchboard_bus::presence::{self, CallKey};
+
+/// What the workers said last.
+pub(crate) struct Workers {
+    beat: Duration,
+    hasher: RandomState,
+    known: Mutex<HashMap<ByteString, Worker>>,
+}
+
+struct Worker {
+    heard: Instant,
+    /// Hashes of the keys of the calls it named. Two calls of one hash cost at most a wait until the deadline.
+    calls: HashSet<u64>,
+}
+
+impl Workers {
+    pub(crate) fn new(beat: Duration) -> Self {
+        Self { beat, hasher: RandomState::new(), known: Mutex::default() }
+    }
+
+    /// A worker gave a sign of life.
+    pub(crate) fn hear(&self, worker: &ByteString, body: &[u8], now: Instant) {
+        let mut known = self.lock();
+        if presence::is_end(body) {
+            known.remove(worker);
+            return;
+        }
+        if known.len() >= WORKERS_MAX && !known.contains_key(worker) {
+            known.retain(|_, worker| now.saturating_duration_since(worker.heard) <= self.silence());
+            if known.len() >= WORKERS_MAX {
+                // Its calls count as lost when they are old: handed over again, which costs work and no more.
+                return;
+            }
+        }
+        let worker = known
+            .entry(worker.clone())
+            .or_insert_with(|| Worker { heard: now, calls: HashSet::new() });
+        worker.heard = now;
+        worker.calls.clear();
+        worker.calls.extend(presence::calls(body).map(|call| self.hasher.hash_one(call)));
+        if worker.calls.is_empty() {
+            worker.calls.shrink_to(0);
+        }
+    }
+
+    /// Who has a call that was handed over last at `since`.
+    pub(crate) fn holding(&self, call: CallKey<'_>, since: Instant, now: Instant) -> Holding {
+        let call = self.hasher.hash_one(call);
+        let known = self.lock();
+        let mut unsure = false;
+        for worker in known.values() {
+            if now.saturating_duration_since(worker.heard) > self.silence() {
+                continue;
+            }
+            if worker.calls.contains(&call) {
+                return Holding::Held;
+            }
+            // A worker names what it has had for a whole beat, so a sign from before that says nothing of this call.
+            unsure |= worker.heard < since + self.beat + self.beat / 4;
+        }
+        if unsure { Holding::Unsure(now + self.beat / 4) } else { Holding::Lost }
+    }
+
+    /// How many are alive.
+    pub(crate) fn alive(&self, now: Instant) -> usize {
+        let known = self.lock();
+        known.values().filter(|worker| now.saturating_duration_since(worker.heard) <= self.silence()).count()
+    }
+
+    /// A worker that is silent for longer is dead.
+    fn silence(&self) -> Duration {
+        self.beat * 9 / 4
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ByteString, Worker>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Workers that are known at once.
+const WORKERS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: CallKey<'_> = CallKey { tenant: "default", station: "CP1", generation: 5, seq: 9 };
+    const OTHER: CallKey<'_> = CallKey { seq: 8, ..CALL };
+
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary beginning of fake time")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn milliseconds(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn beat(workers: &Workers, name: &'static str, calls: &[CallKey<'static>], now: Instant) {
+        workers.hear(&ByteString::from_static(name), &presence::body(calls.iter().copied()), now);
+    }
+
+    #[test]
+    fn a_call_is_held_by_whoever_names_it_and_lives() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        beat(&workers, "a", &[OTHER, CALL], start + milliseconds(700));
+        beat(&workers, "b", &[], start + milliseconds(700));
+        assert_eq!(workers.holding(CALL, start, start + milliseconds(800)), Holding::Held);
+        assert_eq!(workers.alive(start + milliseconds(800)), 2);
+        // It died: within a second and a bit the call counts as lost.
+        assert_eq!(workers.holding(CALL, start, start + milliseconds(1_830)), Holding::Lost);
+        assert_eq!(workers.alive(start + milliseconds(1_830)), 0);
+    }
+
+    #[test]
+    fn a_worker_that_had_no_time_to_name_a_call_leaves_it_unsure() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        assert_eq!(workers.holding(CALL, start, start + milliseconds(500)), Holding::Lost, "nobody lives");
+        beat(&workers, "a", &[], start + milliseconds(300));
+        let now = start + milliseconds(500);
+        assert_eq!(workers.holding(CALL, start, now), Holding::Unsure(now + milliseconds(125)));
+        beat(&workers, "a", &[], start + milliseconds(800));
+        assert_eq!(workers.holding(CALL, start, start + milliseconds(810)), Holding::Lost);
+    }
+
+    #[test]
+    fn a_worker_that_says_goodbye_holds_nothing() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        beat(&workers, "a", &[CALL], start);
+        workers.hear(&ByteString::from_static("a"), &presence::end(), start);
+        assert_eq!(workers.holding(CALL, start, start), Holding::Lost);
+        assert_eq!(workers.alive(start), 0);
+    }
+}
