@@ -7,7 +7,7 @@ use base64::{
 };
 use http::{HeaderMap, header};
 use std::fmt;
-use switchboard_rpc::StationId;
+use switchboard_rpc::{StationId, credentials};
 
 /// What a request says to prove who sends it.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,45 +39,10 @@ pub(crate) fn read(headers: &HeaderMap, station: &StationId, raw: &str) -> Crede
         return Credentials::Missing;
     }
     let Ok(pair) = LENIENT.decode(rest.trim_ascii()) else { return Credentials::NotOfThisIdentity };
-    // Identities of 1.6 may hold colons, so the known user is taken off rather than the pair split at the first colon.
-    for user in [station.as_str(), raw] {
-        if let Some(password) = pair.strip_prefix(user.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) {
-            return Credentials::Password(password.to_vec());
-        }
-    }
-    Credentials::NotOfThisIdentity
-}
-
-/// The byte strings that may be the stored password, given what was sent.
-///
-/// 1.6 stores its key as 32 to 40 hexadecimal digits and says to send the bytes they stand for; half of the stations
-/// send the digits. So whichever of the two was registered, the other one is as good (security white paper, A00.FR.205).
-pub(crate) fn candidates(sent: &[u8], hexadecimal: bool) -> Vec<Vec<u8>> {
-    let mut candidates = vec![sent.to_vec()];
-    if !hexadecimal {
-        return candidates;
-    }
-    if matches!(sent.len(), 32..=40) {
-        candidates.extend(from_hexadecimal(sent));
-    }
-    if matches!(sent.len(), 16..=20) {
-        for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
-            let text = sent.iter().flat_map(|byte| {
-                [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
-            });
-            candidates.push(text.collect());
-        }
-    }
-    candidates
-}
-
-fn from_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, odd) = text.as_chunks::<2>();
-    if !odd.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    [station.as_str(), raw]
+        .into_iter()
+        .find_map(|user| credentials::password(&pair, user).ok())
+        .map_or(Credentials::NotOfThisIdentity, |password| Credentials::Password(password.to_vec()))
 }
 
 /// Some stations leave out the padding.
@@ -127,17 +92,6 @@ mod tests {
         ] {
             assert_eq!(check(station, raw, value.as_deref()), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn h09_a_hexadecimal_key_counts_as_bytes_and_as_text() {
-        let text = b"30313233343536373839616263646566";
-        let bytes = b"0123456789abcdef";
-        assert_eq!(candidates(text, true), [text.to_vec(), bytes.to_vec()]);
-        assert_eq!(candidates(bytes, true)[..2], [bytes.to_vec(), text.to_vec()]);
-        assert_eq!(candidates(text, false), [text.to_vec()]);
-        assert_eq!(candidates(b"0011223344556677889900112233445x", true).len(), 1, "not hexadecimal");
-        assert_eq!(candidates(b"short", true).len(), 1);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub struct Config {
     /// Whether a station that answers no ping is disconnected although it sends other frames (L02). Some never do.
     pub require_pong: bool,
     /// The protocol core's own limits: frames, queues, repeats.
-    pub rpc: switchboard_rpc::Config,
+    pub rpc: switchboard_rpc::connection::Config,
 
     /// How long processing has for an answer, from the receipt of the call. Stations wait 30 s; stay below it.
     pub answer_deadline: Duration,
@@ -181,7 +181,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(30),
             silence_max: Duration::from_secs(90),
             require_pong: false,
-            rpc: switchboard_rpc::Config::default(),
+            rpc: switchboard_rpc::connection::Config::default(),
             answer_deadline: Duration::from_secs(25),
             patience_min: Duration::from_millis(500),
             beat: Duration::from_millis(500),

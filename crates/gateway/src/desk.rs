@@ -607,7 +607,8 @@ mod tests {
                             }
                             Action::Journal => {
                                 prop_assert!(!journalling && journal);
-                                prop_assert!(matches!(class, Class::Keepable { .. }));
+                                let keepable = matches!(class, Class::Keepable { .. });
+                                prop_assert!(keepable);
                                 journalling = true;
                             }
                             Action::End(end) => {

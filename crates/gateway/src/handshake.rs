@@ -10,7 +10,7 @@ use crate::{
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use switchboard_directory::{Account, PasswordHash, StationKey};
-use switchboard_rpc::{IdentityError, StationId, Version};
+use switchboard_rpc::{IdentityError, StationId, Version, credentials, identity, subprotocol};
 
 /// What a well-formed request asks for.
 #[derive(Debug)]
@@ -19,10 +19,8 @@ pub(crate) struct Offer {
     pub(crate) key: StationKey,
     /// What it says to prove that.
     pub(crate) credentials: Credentials,
-    /// The versions it offers and we know, in its order of preference.
-    pub(crate) versions: Vec<Version>,
-    /// Whether it sent the header at all.
-    pub(crate) names_protocols: bool,
+    /// What came of the subprotocols it offers.
+    pub(crate) subprotocol: subprotocol::Choice,
     /// What our `Sec-WebSocket-Accept` must be.
     pub(crate) accept: String,
 }
@@ -65,8 +63,6 @@ pub(crate) enum Refusal {
     Path,
     /// A path whose last segment is no identity.
     Identity(IdentityError),
-    /// A percent sign without two hexadecimal digits.
-    Escape,
     /// Nobody registered the identity.
     Unknown,
     /// No credentials where some are asked.
@@ -96,7 +92,7 @@ impl Refusal {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
-            Self::Malformed(_) | Self::Identity(_) | Self::Escape | Self::Subprotocol => {
+            Self::Malformed(_) | Self::Identity(_) | Self::Subprotocol => {
                 StatusCode::BAD_REQUEST
             }
             Self::Path | Self::Unknown => StatusCode::NOT_FOUND,
@@ -122,7 +118,6 @@ impl Refusal {
                 };
             }
             Self::Identity(error) => return format!("The last segment of the path is no identity: {error}."),
-            Self::Escape => "The path holds a percent sign without two hexadecimal digits.",
             Self::Unknown => "No station of this identity is registered.",
             Self::CredentialsMissing => {
                 "This station must send HTTP Basic credentials with its identity as the user."
@@ -184,17 +179,13 @@ pub(crate) fn read(head: &Parts, config: &Config) -> Result<Offer, Refusal> {
         }
         _ => return Err(Refusal::Malformed("The header Sec-WebSocket-Key is missing.")),
     };
-    let (key, raw_identity) = identity(head.uri.path(), config)?;
+    let (key, raw_identity) = station_of(head.uri.path(), config)?;
     let credentials = authenticate::read(headers, &key.station, raw_identity);
-    let mut versions = Vec::new();
-    let mut names_protocols = false;
-    // RFC 6455, 11.3.4: the header may be repeated; the values then form one list.
-    for value in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
-        names_protocols = true;
-        let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        versions.extend(names.filter_map(Version::from_subprotocol));
-    }
-    Ok(Offer { key, credentials, versions, names_protocols, accept })
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let subprotocol = subprotocol::choose(offered.filter_map(|value| value.to_str().ok()), |version| {
+        config.versions.contains(&version)
+    });
+    Ok(Offer { key, credentials, subprotocol, accept })
 }
 
 /// Decides whether the one who knocks is let in, and what it must prove first.
@@ -211,22 +202,23 @@ pub(crate) fn admit(offer: &Offer, standing: Standing<'_>, config: &Config) -> R
             (Some(_), Credentials::Missing) => Err(Refusal::CredentialsMissing),
             (Some(_), Credentials::NotOfThisIdentity) => Err(Refusal::CredentialsWrong),
             (Some(hash), Credentials::Password(password)) => {
-                let hexadecimal = !offer.names_protocols || offer.versions.contains(&Version::V16);
-                let candidates = authenticate::candidates(password, hexadecimal);
+                let candidates = match offer.subprotocol {
+                    // Passwords of 2.x are text and mean themselves.
+                    subprotocol::Choice::Chosen(Version::V201 | Version::V21) => vec![password.clone()],
+                    _ => credentials::readings(password).collect(),
+                };
                 Ok(Proof::Password { hash: hash.clone(), candidates })
             }
         },
     }
 }
 
-/// Chooses the version: the first of the station's list that is spoken here (H02).
+/// Decides which version is spoken, if any.
 pub(crate) fn choose(offer: &Offer, config: &Config) -> Result<Choice, Refusal> {
-    if let Some(version) = offer.versions.iter().find(|version| config.versions.contains(version)) {
-        return Ok(Choice::Speak { version: *version, named: true });
-    }
-    match config.assume_version {
+    match (offer.subprotocol, config.assume_version) {
+        (subprotocol::Choice::Chosen(version), _) => Ok(Choice::Speak { version, named: true }),
         // A protocol that was not offered must not be named (RFC 6455, 4.2.2).
-        Some(version) if !offer.names_protocols => Ok(Choice::Speak { version, named: false }),
+        (subprotocol::Choice::NoneOffered, Some(version)) => Ok(Choice::Speak { version, named: false }),
         _ => match config.no_common_version {
             NoCommonVersion::Reject => Err(Refusal::Subprotocol),
             NoCommonVersion::AcceptThenClose => Ok(Choice::ThenClose),
@@ -235,41 +227,26 @@ pub(crate) fn choose(offer: &Offer, config: &Config) -> Result<Choice, Refusal> 
 }
 
 /// The station of a raw path, and its last segment as it was written.
-fn identity<'a>(path: &'a str, config: &Config) -> Result<(StationKey, &'a str), Refusal> {
-    let prefix = config.path.trim_end_matches('/');
-    let rest = match path.strip_prefix(prefix) {
-        Some("") => "",
-        Some(rest) => rest.strip_prefix('/').ok_or(Refusal::Path)?,
-        None => return Err(Refusal::Path),
+fn station_of<'a>(path: &'a str, config: &Config) -> Result<(StationKey, &'a str), Refusal> {
+    let refusal = |error| match error {
+        IdentityError::OutsidePrefix => Refusal::Path,
+        other => Refusal::Identity(other),
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    // Split first, decode afterwards: `%2F` inside a segment does not split it (H10).
-    let segment = rest.rsplit('/').next().unwrap_or_default();
-    let station = decode(segment, config.identity_characters_max)?;
+    let prefix = config.path.trim_end_matches('/');
+    let station = identity::from_path(path, prefix, config.identity_characters_max).map_err(refusal)?;
+    let below = path.strip_prefix(prefix).unwrap_or_default().trim_matches('/');
+    let raw = below.rsplit('/').next().unwrap_or_default();
     let tenant = if config.tenants {
-        let (tenant, _) = rest.split_once('/').ok_or(Refusal::Path)?;
-        decode(tenant, config.identity_characters_max)?.text().clone()
+        let (tenant, _) = below.split_once('/').ok_or(Refusal::Path)?;
+        let tenant = percent_encoding::percent_decode_str(tenant)
+            .decode_utf8()
+            .map_err(|_| Refusal::Identity(IdentityError::NotUtf8))?;
+        // The same characters as an identity, since it stands beside one in addresses.
+        StationId::new(&*tenant, config.identity_characters_max).map_err(refusal)?.text().clone()
     } else {
         ByteString::from_static("default")
     };
-    Ok((StationKey { tenant, station }, segment))
-}
-
-/// Decodes one segment, once.
-fn decode(segment: &str, characters_max: usize) -> Result<StationId, Refusal> {
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || bytes.next().is_some_and(|byte| byte.is_ascii_hexdigit());
-            if !(digit() && digit()) {
-                return Err(Refusal::Escape);
-            }
-        }
-    }
-    let decoded = percent_encoding::percent_decode_str(segment)
-        .decode_utf8()
-        .map_err(|_| Refusal::Identity(IdentityError::NotUtf8))?;
-    StationId::new(decoded.into_owned(), characters_max).map_err(Refusal::Identity)
+    Ok((StationKey { tenant, station }, raw))
 }
 
 /// Whether a header that is a list of tokens holds this one, in any case of letters.
@@ -330,8 +307,6 @@ mod tests {
             ("/ocpp//", Err(Refusal::Identity(IdentityError::Empty))),
             (&format!("/ocpp/{long}"), Err(Refusal::Identity(IdentityError::TooLong { limit: 48 }))),
             ("/ocpp/%FF", Err(Refusal::Identity(IdentityError::NotUtf8))),
-            ("/ocpp/%F", Err(Refusal::Escape)),
-            ("/ocpp/%zz", Err(Refusal::Escape)),
             ("/CP1", Err(Refusal::Path)),
             ("/ocppx/CP1", Err(Refusal::Path)),
             ("/healthz", Err(Refusal::Path)),
@@ -357,7 +332,7 @@ mod tests {
             ("/ocpp/acme/CP1", Ok(("acme", "CP1"))),
             ("/ocpp/acme/2.0.1/CP1", Ok(("acme", "CP1"))),
             ("/ocpp/CP1", Err(Refusal::Path)),
-            ("/ocpp//CP1", Err(Refusal::Identity(IdentityError::Empty))),
+            ("/ocpp/%00/CP1", Err(Refusal::Identity(IdentityError::Character))),
         ] {
             let got = read(&head(path, &[]), &config)
                 .map(|offer| (offer.key.tenant.to_string(), offer.key.station.to_string()));
