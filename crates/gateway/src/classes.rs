@@ -48,6 +48,12 @@ pub fn class(version: Version, action: &str, payload: &str) -> Class {
 /// The payload that answers a call of a keepable class: every one of their responses has optional members only.
 pub const EMPTY_ANSWER: &str = "{}";
 
+/// The payload that answers a Heartbeat.
+pub(crate) fn heartbeat_answer(now_ms: i64) -> String {
+    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    format!(r#"{{"currentTime":"{now:.3}"}}"#)
+}
+
 fn is_notification(version: Version, action: &str) -> bool {
     match version {
         Version::V16 => NOTIFICATIONS_16.contains(&action),

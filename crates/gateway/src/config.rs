@@ -36,9 +36,6 @@ pub struct Config {
     pub hide_unknown: bool,
     /// The realm in `WWW-Authenticate`. Plain text without quotes.
     pub realm: String,
-    /// How many password hashes are computed at once; each takes a core for some 20 ms and 19 MiB of memory. A station
-    /// that proved itself before is recognised without.
-    pub password_checks_max: usize,
     /// Whether a connection without credentials keeps its place when another claims the same identity (L01). Off: the
     /// newest wins. On, a station whose network went away is locked out until its dead socket is noticed.
     pub keep_old: bool,
@@ -98,10 +95,8 @@ pub struct Config {
     /// How long processing may be away before upgrades get 503. None: never, which is right where processing and
     /// gateway are one process.
     pub refuse_upgrades_after: Option<Duration>,
-    /// How long a command waits for its answer where the sender does not say.
+    /// How long a command waits for its answer where the sender does not say. It may wait as long again for its turn.
     pub command_timeout: Duration,
-    /// How long a command waits in the connection's queue before it ends as expired.
-    pub command_queue_timeout: Duration,
 
     /// The time over which connections are closed at shutdown (L05). Fewer stations take less.
     pub drain_time: Duration,
@@ -164,7 +159,6 @@ impl Default for Config {
             unknown_stations: UnknownStations::default(),
             hide_unknown: false,
             realm: "OCPP".to_owned(),
-            password_checks_max: 2,
             keep_old: false,
             connections_max: 100_000,
             connections_per_address_max: 0,
@@ -191,7 +185,6 @@ impl Default for Config {
             journal_entries_max: 1_000_000,
             refuse_upgrades_after: None,
             command_timeout: Duration::from_secs(30),
-            command_queue_timeout: Duration::from_secs(60),
             drain_time: Duration::from_secs(10),
             drain_rate: 1_000,
             drain_grace: Duration::from_secs(5),

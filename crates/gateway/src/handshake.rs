@@ -9,8 +9,8 @@ use crate::{
 };
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use switchboard_directory::{Account, PasswordHash, StationKey};
-use switchboard_rpc::{IdentityError, StationId, Version, credentials, identity, subprotocol};
+use switchboard_directory::{Account, StationKey};
+use switchboard_rpc::{IdentityError, StationId, Version, identity, subprotocol};
 
 /// What a well-formed request asks for.
 #[derive(Debug)]
@@ -35,12 +35,21 @@ pub(crate) enum Standing<'a> {
 }
 
 /// How the one who knocks must prove who it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) enum Proof {
     /// Not at all.
     None,
-    /// One of these byte strings must be the password of this hash (H09).
-    Password { hash: PasswordHash, candidates: Vec<Vec<u8>> },
+    /// These bytes must be the account's password (H09).
+    Password(Vec<u8>),
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "None",
+            Self::Password(_) => "Password(…)",
+        })
+    }
 }
 
 /// Which version the connection speaks.
@@ -201,14 +210,7 @@ pub(crate) fn admit(offer: &Offer, standing: Standing<'_>, config: &Config) -> R
             (None, _) => Ok(Proof::None),
             (Some(_), Credentials::Missing) => Err(Refusal::CredentialsMissing),
             (Some(_), Credentials::NotOfThisIdentity) => Err(Refusal::CredentialsWrong),
-            (Some(hash), Credentials::Password(password)) => {
-                let candidates = match offer.subprotocol {
-                    // Passwords of 2.x are text and mean themselves.
-                    subprotocol::Choice::Chosen(Version::V201 | Version::V21) => vec![password.clone()],
-                    _ => credentials::readings(password).collect(),
-                };
-                Ok(Proof::Password { hash: hash.clone(), candidates })
-            }
+            (Some(_), Credentials::Password(password)) => Ok(Proof::Password(password.clone())),
         },
     }
 }
@@ -260,6 +262,7 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
 mod tests {
     use super::*;
     use http::Request;
+    use switchboard_directory::PasswordHash;
 
     fn head(path: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::get(path)
@@ -394,9 +397,7 @@ mod tests {
         // CP1:secret, CP2:secret
         let right = ("authorization", "Basic Q1AxOnNlY3JldA==");
         let other = ("authorization", "Basic Q1AyOnNlY3JldA==");
-        let password = |hash: &str| {
-            Ok(Proof::Password { hash: PasswordHash(hash.to_owned()), candidates: vec![b"secret".to_vec()] })
-        };
+        let password = Ok(Proof::Password(b"secret".to_vec()));
         let accept = Config { unknown_stations: UnknownStations::Accept, ..Config::default() };
         let hide = Config { hide_unknown: true, ..Config::default() };
         let with = account(true);
@@ -416,7 +417,7 @@ mod tests {
                 Config::default(),
                 Err(Refusal::CredentialsWrong),
             ),
-            ("to be proved", Some(right), Standing::Registered(&with), Config::default(), password("hash")),
+            ("to be proved", Some(right), Standing::Registered(&with), Config::default(), password),
         ] {
             let offer = read(&head("/ocpp/CP1", header.as_slice()), &config).unwrap();
             assert_eq!(admit(&offer, standing, &config), expected, "{name}");

@@ -87,7 +87,8 @@ impl Limits {
     }
 
     /// How many are in.
-    pub(crate) fn connections(&self) -> usize {
+    #[cfg(test)]
+    fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }

@@ -401,6 +401,7 @@ mod tests {
         let big = {
             let mut head = vec![0x81, 0xff];
             head.extend((2_u64 << 20).to_be_bytes());
+            head.extend([1, 2, 3, 4]);
             head
         };
         let half = vec![b' '; 700 * 1024];

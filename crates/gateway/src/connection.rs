@@ -1,0 +1,190 @@
+//! The life of one connection from the completed upgrade on: claim, conversation, end.
+
+use crate::{
+    driver::{Conversation, End, Farewell},
+    inbox,
+    limits::Place,
+    metrics::{Cause, Closed},
+    registry::{Handle, Parcel, Registered},
+    shared::{Shared, now},
+    socket::Socket,
+    tap::Seen,
+};
+use bytes::Bytes;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use switchboard_bus::Registration;
+use switchboard_directory::StationKey;
+use switchboard_rpc::{Version, close};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Somebody who was let in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) key: StationKey,
+    pub(crate) version: Version,
+    /// Given back when the connection has ended.
+    pub(crate) place: Place,
+}
+
+/// Serves one connection until its end.
+pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, early: Bytes, admitted: Admitted)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max);
+    drop(early);
+    let Admitted { key, version, place } = admitted;
+    // Before the first read (L01). Boxed, like all that happens once: an idle connection should not carry it along.
+    let opened = Box::pin(open(&shared, key, version)).await;
+    let (handle, registration) = match opened {
+        Ok(opened) => opened,
+        Err(end) => {
+            shared.metrics.closed.get_or_create(&Closed { cause: end.cause }).inc();
+            Box::pin(leave(&mut socket, end, shared.config.close_timeout)).await;
+            return;
+        }
+    };
+    let (end, mut socket) = {
+        let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut conversation = Conversation::new(&shared, &handle, socket, registration);
+        let end = poll_fn(|context| conversation.poll(context, timer.as_mut())).await;
+        shared.registry.remove(&handle);
+        // L01, L04: what is open ends first, then the socket.
+        let (socket, rest) = conversation.wind_up();
+        let patience = shared.config.close_timeout * 2;
+        if tokio::time::timeout(patience, rest).await.is_err() {
+            tracing::error!(station = %handle.key.station, "the directory did not take the ends of commands");
+        }
+        (end, socket)
+    };
+    Box::pin(close_down(&shared, &handle, &mut socket, end)).await;
+    drop(place);
+}
+
+/// Claims the station for this connection and tells everybody.
+async fn open(
+    shared: &Arc<Shared>,
+    key: StationKey,
+    version: Version,
+) -> Result<(Arc<Handle>, Option<Registration>), End> {
+    let now_ms = shared.clock.wall_ms(now());
+    let claiming = shared.directory.claim(&key, &shared.name, version, now_ms);
+    let claim = match tokio::time::timeout(shared.config.handshake_timeout, claiming).await {
+        Ok(Ok(claim)) => claim,
+        other => {
+            if let Ok(Err(error)) = other {
+                tracing::warn!(station = %key.station, %error, "a connection could not be recorded");
+            }
+            return Err(End::ours(Cause::Directory, close::TRY_LATER, "the directory is away; try again later"));
+        }
+    };
+    shared.journal.look_up(shared, &key).await;
+    let handle = Arc::new(Handle::new(key, claim.generation, version));
+    let outdated =
+        End::ours(Cause::Replaced, close::POLICY, "replaced by a newer connection of this station");
+    let before = match shared.registry.insert(&handle) {
+        Registered::Latest(before) => before,
+        Registered::Outdated => return Err(outdated),
+    };
+    let replaced = match (before, claim.previous) {
+        (Some(before), _) => {
+            // It may have ended by itself in the same moment.
+            drop(before.post(Parcel::Replaced));
+            true
+        }
+        (None, Some(previous)) if previous.gateway != shared.name => {
+            inbox::tell_replaced(shared, &handle.key, previous);
+            true
+        }
+        _ => false,
+    };
+    if replaced {
+        shared.metrics.replaced.inc();
+        let count = shared.registry.count_replacement(&handle.key, now());
+        if count == shared.config.flapping_alarm {
+            shared.metrics.flapping.inc();
+            tracing::warn!(
+                station = %handle.key.station, count,
+                "connections of this identity replace each other: do two stations share it?"
+            );
+        }
+    }
+    if shared.draining.load(Ordering::Relaxed) {
+        drop(handle.post(Parcel::Drain));
+    }
+    shared.metrics.opened.inc();
+    shared.metrics.connections.inc();
+    tracing::info!(station = %handle.key.station, generation = handle.generation, %version, "connected");
+    if shared.tap.is_open() {
+        shared.show(&handle, now(), Seen::Connected);
+    }
+    shared.tell_event(&handle, r#"{"event":"connected"}"#.to_owned());
+    Ok((handle, claim.registration))
+}
+
+/// Tells everybody that the connection has ended, and leaves the socket.
+async fn close_down<S>(shared: &Shared, handle: &Handle, socket: &mut Socket<S>, end: End)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    shared.metrics.connections.dec();
+    shared.metrics.closed.get_or_create(&Closed { cause: end.cause }).inc();
+    tracing::info!(
+        station = %handle.key.station, generation = handle.generation, reason = end.reason, code = end.code,
+        "disconnected"
+    );
+    if shared.tap.is_open() {
+        shared.show(handle, now(), Seen::Disconnected { reason: end.reason.into(), code: end.code });
+    }
+    // Reasons are our own texts, without anything that JSON would have to escape.
+    let code = end.code.map_or_else(|| "null".to_owned(), |code| code.to_string());
+    shared.tell_event(
+        handle,
+        format!(r#"{{"event":"disconnected","reason":"{}","closeCode":{code}}}"#, end.reason),
+    );
+    let now_ms = shared.clock.wall_ms(now());
+    let releasing = async {
+        let released = shared.directory.release(&handle.key, handle.generation, now_ms);
+        match tokio::time::timeout(shared.config.handshake_timeout, released).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(station = %handle.key.station, %error, "the end of a connection could not be recorded");
+            }
+            Err(_) => {
+                tracing::warn!(station = %handle.key.station, "the end of a connection could not be recorded in time");
+            }
+        }
+    };
+    futures_util::future::join(releasing, leave(socket, end, shared.config.close_timeout)).await;
+}
+
+/// Takes leave of a socket, within a time.
+pub(crate) async fn leave<S>(socket: &mut Socket<S>, end: End, within: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let leaving = async {
+        match end.farewell {
+            Farewell::None => return,
+            Farewell::Reply => {}
+            Farewell::Close | Farewell::CloseBroken => {
+                socket.close(end.code.unwrap_or(close::NORMAL), end.reason);
+                if poll_fn(|context| socket.poll_flush(context)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if end.farewell == Farewell::CloseBroken {
+            poll_fn(|context| socket.poll_drained(context)).await;
+        } else {
+            poll_fn(|context| socket.poll_closed(context)).await;
+        }
+    };
+    // Who does not take part is left without.
+    drop(tokio::time::timeout(within, leaving).await);
+}

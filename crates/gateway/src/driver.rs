@@ -1,0 +1,855 @@
+//! One task per socket: it moves texts between the socket and the core, and calls between the core and the desk.
+//!
+//! What OCPP demands is decided in `switchboard_rpc`, what becomes of a call in [`Desk`], when a station is gone in
+//! [`Liveness`]; here is only who is asked when. Everything is polled in one place, so that a call that is processed in
+//! this process goes from the read to the write in one turn, without another task and with one look at the clock.
+
+use crate::{
+    classes::{self, EMPTY_ANSWER},
+    commands::{self, Commands, Open, Outbox},
+    desk::{self, Action, Desk, Holding, Published},
+    liveness::{Liveness, Sign},
+    metrics::{By, Cause},
+    registry::{Handle, Parcel},
+    shared::{Shared, now},
+    socket::{Input, Lost, Socket},
+    tap::Seen,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use switchboard_bus::{
+    Address, Envelope, Kind, Metadata, OutcomeKind, PublishError, Registration, presence::CallKey,
+};
+use switchboard_directory::{JournalEntry, OutboxEntry};
+use switchboard_rpc::{
+    Connection, ErrorCode, Frame, MessageId, close,
+    connection::{AnswerError, CallRefused, Called, Event, Outgoing, Role, TransmitKind},
+    frame::{write_error, write_result},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Sleep,
+};
+
+/// Why a conversation ended, and what is still to be done on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) cause: Cause,
+    /// The close code: ours if we close, else the station's.
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: &'static str,
+    pub(crate) farewell: Farewell,
+}
+
+/// How a socket is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// We close, and wait for the station's side.
+    Close,
+    /// We close; what the station sends makes no sense any more.
+    CloseBroken,
+    /// The station closed, and gets its reply.
+    Reply,
+    /// There is nobody to take leave of.
+    None,
+}
+
+impl End {
+    pub(crate) const fn ours(cause: Cause, code: u16, reason: &'static str) -> Self {
+        Self { cause, code: Some(code), reason, farewell: Farewell::Close }
+    }
+
+    const fn lost(cause: Cause, reason: &'static str) -> Self {
+        Self { cause, code: None, reason, farewell: Farewell::None }
+    }
+}
+
+/// What came of something that took its time.
+enum Finished {
+    Journalled(bool),
+    /// What waits in the outbox.
+    Waiting(Vec<OutboxEntry>),
+    /// Whether this command may be written now.
+    Marked(Box<OutboxEntry>, bool),
+    Nothing,
+}
+
+/// The conversation on one connection.
+pub(crate) struct Conversation<'a, S> {
+    shared: &'a Shared,
+    handle: &'a Handle,
+    pub(crate) socket: Socket<S>,
+    connection: Connection,
+    desk: Desk,
+    liveness: Liveness,
+    /// The call that the desk has in hand.
+    called: Option<Called>,
+    /// When the call in hand was handed over last.
+    handed_over: Instant,
+    publishing: Option<(u32, BoxFuture<'a, Result<(), PublishError>>)>,
+    /// Requests to the directory, one after another.
+    errands: VecDeque<BoxFuture<'a, Finished>>,
+    commands: Commands,
+    registration: Option<Registration>,
+    /// The station's first call was answered, so that commands may go out.
+    released: bool,
+    /// Since when the station has not read what we write.
+    blocked: Option<Instant>,
+    /// When we must have ended.
+    drain_until: Option<Instant>,
+    armed: Option<Instant>,
+    end: Option<End>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        handle: &'a Handle,
+        socket: Socket<S>,
+        registration: Option<Registration>,
+    ) -> Self {
+        let now = now();
+        let mut connection = Connection::new(Role::Csms, handle.version, Arc::clone(&shared.rpc), now);
+        if let Some(registration) = registration {
+            connection.set_registration(core_registration(registration));
+        }
+        Self {
+            shared,
+            handle,
+            socket,
+            connection,
+            desk: Desk::new(),
+            liveness: Liveness::new(now, Shared::share(&handle.key), &shared.liveness),
+            called: None,
+            handed_over: now,
+            publishing: None,
+            errands: VecDeque::new(),
+            commands: Commands::default(),
+            registration,
+            released: false,
+            blocked: None,
+            drain_until: None,
+            armed: None,
+            end: None,
+        }
+    }
+
+    /// Does what can be done, until the conversation has ended.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<End> {
+        let now = now();
+        self.handle_timeouts(now);
+        for _ in 0..TURNS_MAX {
+            let mut progress = self.handle_events(now);
+            progress |= self.do_actions(now);
+            progress |= self.poll_publishing(context, now);
+            while let Some(parcel) = self.handle.mailbox().take() {
+                self.handle_parcel(parcel, now);
+                progress = true;
+            }
+            progress |= self.poll_errands(context, now);
+            progress |= self.transmit(now);
+            self.flush(context, now);
+            if let Some(end) = self.end {
+                return Poll::Ready(end);
+            }
+            if self.may_read()
+                && let Poll::Ready(input) = self.socket.poll_read(context)
+            {
+                self.handle_input(input, now);
+                continue;
+            }
+            if progress {
+                continue;
+            }
+            if let Poll::Ready(parcel) = self.handle.mailbox().poll_take(context) {
+                self.handle_parcel(parcel, now);
+                continue;
+            }
+            if let Some(until) = self.drain_until
+                && (self.is_idle() || now >= until)
+            {
+                self.end(End::ours(Cause::Shutdown, close::GOING_AWAY, "the gateway is shutting down"));
+                continue;
+            }
+            self.handle.waits_for_bus.store(self.desk.waits_for_bus(), Ordering::Relaxed);
+            self.socket.slim();
+            self.arm(context, timer, now);
+            return Poll::Pending;
+        }
+        // A flood: others want their turn too.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends all that is open and hands out what must still be waited for.
+    pub(crate) fn wind_up(mut self) -> (Socket<S>, BoxFuture<'a, ()>) {
+        let now = now();
+        self.publishing = None;
+        self.connection.handle_close(now);
+        self.handle_events(now);
+        for parcel in self.handle.mailbox().close() {
+            match parcel {
+                Parcel::Answer { .. } => {
+                    self.shared.metrics.answers_late.inc();
+                }
+                Parcel::Command(command) if !command.body.is_empty() => {
+                    self.shared.tell_outcome(command.metadata, OutcomeKind::NotSent, Bytes::new());
+                }
+                _ => {}
+            }
+        }
+        self.shared.metrics.add(&self.connection.take_stats());
+        let Self { shared, mut errands, socket, .. } = self;
+        let rest = Box::pin(async move {
+            while let Some(errand) = errands.pop_front() {
+                // The directory was told that a command is about to be written, and it never was.
+                if let Finished::Marked(entry, true) = errand.await {
+                    end_of_kept(shared, *entry, OutcomeKind::NotSent, Bytes::new()).await;
+                }
+            }
+        });
+        (socket, rest)
+    }
+
+    fn end(&mut self, end: End) {
+        self.end.get_or_insert(end);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.desk.in_hand().is_none() && self.connection.is_idle() && self.errands.is_empty()
+    }
+
+    fn may_read(&self) -> bool {
+        self.blocked.is_none()
+            && self.connection.wants_input()
+            // While we drain only answers to our commands are of interest.
+            && (self.drain_until.is_none() || !self.commands.is_empty())
+    }
+
+    fn handle_input(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Text(text) => self.handle_text(text, now),
+            Input::Binary(bytes) => match ByteString::try_from(bytes) {
+                Ok(text) if self.shared.config.binary_as_text => self.handle_text(text, now),
+                _ => self.end(End::ours(Cause::Protocol, close::UNSUPPORTED, "binary messages are not taken")),
+            },
+            Input::Ping => self.liveness.heard(now),
+            Input::Pong => {
+                self.liveness.heard(now);
+                self.liveness.pong();
+            }
+            Input::Closed { code } => self.end(End {
+                cause: Cause::Station,
+                code,
+                reason: "the station closed",
+                farewell: Farewell::Reply,
+            }),
+            Input::Broken { code, reason } => {
+                tracing::warn!(station = %self.handle.key.station, code, reason, "the station breaks the protocol");
+                self.end(End {
+                    cause: Cause::Protocol,
+                    code: Some(code),
+                    reason,
+                    farewell: Farewell::CloseBroken,
+                });
+            }
+            Input::Lost => self.end(End::lost(Cause::Lost, "the network connection was lost")),
+        }
+    }
+
+    fn handle_text(&mut self, text: ByteString, now: Instant) {
+        self.liveness.heard(now);
+        if self.shared.tap.is_open() {
+            self.shared.show(self.handle, now, Seen::Received(text.clone()));
+        }
+        self.connection.handle_text(text, now);
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if due(self.connection.poll_timeout()) {
+            self.connection.handle_timeout(now);
+        }
+        if due(self.desk.poll_timeout()) {
+            let presence = Named { shared: self.shared, handle: self.handle };
+            self.desk.handle_timeout(now, &presence, &self.shared.rules);
+        }
+        match self.liveness.handle_timeout(now, &self.shared.liveness) {
+            Some(Sign::Ping) => {
+                // A station that does not read would only collect pings.
+                if self.blocked.is_none() && self.socket.ping().is_err() {
+                    self.end(End::lost(Cause::Lost, "the network connection was lost"));
+                }
+            }
+            Some(Sign::Gone(reason)) => self.end(End::ours(Cause::Silent, close::POLICY, reason)),
+            None => {}
+        }
+        if due(self.blocked.map(|since| since + self.shared.config.write_timeout)) {
+            self.end(End::lost(Cause::Slow, "the station does not read"));
+        }
+    }
+
+    fn handle_events(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(event) = self.connection.poll_event() {
+            progress = true;
+            match event {
+                Event::Called(called) => self.take_call(called, now),
+                Event::Sent(sent) => self.hand_on(Kind::Send, &sent.action, sent.frame, now),
+                Event::ResultError { code, description, .. } => {
+                    tracing::warn!(
+                        station = %self.handle.key.station, %code, %description,
+                        "the station could not read an answer of ours"
+                    );
+                }
+                Event::Ended { key, outcome } => {
+                    if let Some(open) = self.commands.ended(key) {
+                        let (outcome, frame) = commands::told(outcome);
+                        self.command_ended(open, outcome, frame);
+                    }
+                }
+                Event::Close { code, reason } => {
+                    self.end(End::ours(Cause::Protocol, code, reason));
+                }
+                Event::Ignored { reason } => {
+                    tracing::debug!(station = %self.handle.key.station, ?reason, "a frame was dropped");
+                }
+                Event::Refused { fault } => {
+                    tracing::debug!(station = %self.handle.key.station, ?fault, "a frame was refused");
+                }
+                _ => {}
+            }
+        }
+        progress
+    }
+
+    fn take_call(&mut self, called: Called, now: Instant) {
+        self.shared.metrics.calls.inc();
+        let class = classes::class(self.handle.version, &called.action, &called.payload);
+        let journal_first = self.shared.journal.holds(&self.handle.key);
+        self.desk.take(called.seq, class, journal_first, called.received, now, &self.shared.rules);
+        self.called = Some(called);
+    }
+
+    fn do_actions(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(action) = self.desk.poll_action() {
+            progress = true;
+            match action {
+                Action::HandOver { attempt, remaining } => self.hand_over(attempt, remaining, now),
+                Action::Journal => self.journal(now),
+                Action::End(end) => self.end_call(end, now),
+            }
+        }
+        progress
+    }
+
+    fn hand_over(&mut self, attempt: u32, remaining: Duration, now: Instant) {
+        let Some(called) = &self.called else { return };
+        if attempt > 1 {
+            self.shared.metrics.handed_over_again.inc();
+        }
+        let mut metadata = self.metadata(Kind::Call, &called.action);
+        metadata.seq = Some(called.seq);
+        metadata.received_at_ms = Some(self.shared.clock.wall_ms(called.received));
+        metadata.remaining = Some(remaining);
+        metadata.attempt = attempt;
+        let envelope = Envelope { metadata, body: called.frame.clone().into_bytes() };
+        self.handed_over = now;
+        self.publishing = Some((attempt, self.shared.bus.publish(self.call_address(), envelope)));
+    }
+
+    fn poll_publishing(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let Some((attempt, publishing)) = &mut self.publishing else { return false };
+        let Poll::Ready(result) = publishing.as_mut().poll(context) else { return false };
+        let attempt = *attempt;
+        self.publishing = None;
+        let how = match result {
+            Ok(()) => Published::Taken,
+            Err(error) => {
+                if attempt == 1 {
+                    tracing::debug!(station = %self.handle.key.station, %error, "a call could not be handed over");
+                }
+                match error {
+                    PublishError::TooLarge { .. } => Published::Never,
+                    error => {
+                        if !matches!(error, PublishError::Busy) {
+                            self.shared.processing_is_away(now);
+                        }
+                        Published::Later
+                    }
+                }
+            }
+        };
+        self.desk.handle_published(attempt, how, self.shared.patience.current(), now);
+        true
+    }
+
+    fn journal(&mut self, now: Instant) {
+        let Some(called) = &self.called else { return };
+        let entry = JournalEntry {
+            id: 0,
+            key: self.handle.key.clone(),
+            version: self.handle.version,
+            connection: self.shared.connection(self.handle.generation),
+            seq: called.seq,
+            action: called.action.clone(),
+            frame: called.frame.clone().into_bytes(),
+            received_ms: self.shared.clock.wall_ms(called.received.min(now)),
+        };
+        let shared = self.shared;
+        self.errands.push_back(Box::pin(async move {
+            Finished::Journalled(shared.journal.append(shared, entry).await)
+        }));
+    }
+
+    /// Ends the call in hand without an answer of processing.
+    fn end_call(&mut self, end: desk::End, now: Instant) {
+        self.publishing = None;
+        let Some(called) = self.called.take() else { return };
+        let by = match end {
+            desk::End::Journalled => By::Journal,
+            desk::End::Local => By::Gateway,
+            desk::End::Failed => By::Error,
+            desk::End::Silence => By::Silence,
+            desk::End::Close => By::Close,
+        };
+        self.shared.metrics.ended(by);
+        if !matches!(end, desk::End::Local) {
+            tracing::warn!(
+                station = %self.handle.key.station, action = %called.action, ?end,
+                "a call was not processed in time"
+            );
+        }
+        let frame = match end {
+            desk::End::Journalled => write_result(&called.id, EMPTY_ANSWER.as_bytes()),
+            desk::End::Local => {
+                let wall_ms = self.shared.clock.wall_ms(now);
+                write_result(&called.id, classes::heartbeat_answer(wall_ms).as_bytes())
+            }
+            desk::End::Failed => self.internal_error(&called.id, "the call was not processed in time"),
+            desk::End::Silence => {
+                self.connection.leave_unanswered(called.seq, now);
+                return;
+            }
+            desk::End::Close => {
+                self.end(End::ours(
+                    Cause::ProcessingAway,
+                    close::TRY_LATER,
+                    "the message cannot be processed now; keep it and try again",
+                ));
+                return;
+            }
+        };
+        if let Err(error) = self.connection.answer(called.seq, frame, now) {
+            tracing::error!(station = %self.handle.key.station, %error, "an answer of the gateway's own was refused");
+        }
+    }
+
+    fn internal_error(&self, id: &MessageId, description: &str) -> Bytes {
+        write_error(id, ErrorCode::InternalError, description, b"", self.handle.version)
+    }
+
+    fn handle_parcel(&mut self, parcel: Parcel, now: Instant) {
+        match parcel {
+            Parcel::Answer { seq, frame, registration } => self.handle_answer(seq, frame, registration, now),
+            Parcel::Command(envelope) => self.handle_command(*envelope, now),
+            Parcel::Unanswered(frame) => {
+                if let Err(error) = self.connection.send_unanswered(frame) {
+                    tracing::debug!(station = %self.handle.key.station, %error, "a frame was not sent");
+                }
+            }
+            Parcel::Outbox => {
+                if self.released {
+                    self.look_into_outbox();
+                }
+            }
+            Parcel::BusBack => {
+                self.publishing = None;
+                self.desk.handle_bus_back(now);
+            }
+            Parcel::Replaced => self.end(End::ours(
+                Cause::Replaced,
+                close::POLICY,
+                "replaced by a newer connection of this station",
+            )),
+            Parcel::Drain => {
+                self.drain_until.get_or_insert(now + self.shared.config.drain_grace);
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, seq: u64, frame: Bytes, registration: Option<Registration>, now: Instant) {
+        if !self.desk.handle_answer(seq) {
+            self.shared.metrics.answers_late.inc();
+            return;
+        }
+        let Some(called) = self.called.take() else { return };
+        self.publishing = None;
+        self.shared.processing_is_back();
+        self.shared.patience.record(now.saturating_duration_since(self.handed_over));
+        self.shared.metrics.answered(now.saturating_duration_since(called.received));
+        // Before the answer is written: it may release commands.
+        if let Some(registration) = registration {
+            self.register(registration);
+        }
+        match self.connection.answer(seq, frame, now) {
+            Ok(()) => {}
+            Err(AnswerError::NotAnAnswer) => {
+                self.shared.metrics.answers_unfit.inc();
+                tracing::error!(
+                    station = %self.handle.key.station, action = %called.action,
+                    "processing sent something that is no answer to this call"
+                );
+                let frame = self.internal_error(&called.id, "the call could not be processed");
+                if let Err(error) = self.connection.answer(seq, frame, now) {
+                    tracing::error!(%error, "an answer of the gateway's own was refused");
+                }
+            }
+            Err(_) => {
+                self.shared.metrics.answers_late.inc();
+            }
+        }
+    }
+
+    fn register(&mut self, registration: Registration) {
+        if self.registration == Some(registration) {
+            return;
+        }
+        self.registration = Some(registration);
+        self.connection.set_registration(core_registration(registration));
+        let (shared, handle) = (self.shared, self.handle);
+        self.errands.push_back(Box::pin(async move {
+            if let Err(error) = shared.directory.set_registration(&handle.key, registration).await {
+                tracing::warn!(station = %handle.key.station, %error, "the registration could not be kept");
+            }
+            Finished::Nothing
+        }));
+        if self.released {
+            self.look_into_outbox();
+        }
+    }
+
+    fn handle_command(&mut self, envelope: Envelope, now: Instant) {
+        let Envelope { metadata, body } = envelope;
+        if body.is_empty() {
+            if let Some(key) = metadata.command_id.as_ref().and_then(|id| self.commands.key_of(id)) {
+                // Its end is an event.
+                self.connection.cancel(key);
+            }
+            return;
+        }
+        if self.drain_until.is_some() {
+            self.shared.tell_outcome(metadata, OutcomeKind::NotSent, Bytes::new());
+            return;
+        }
+        let frame = ByteString::try_from(body).ok().and_then(|text| Frame::parse(&text, self.handle.version).ok());
+        let Some(Frame::Call { action, payload, .. }) = frame else {
+            tracing::warn!(station = %self.handle.key.station, "a command is no CALL");
+            self.shared.tell_outcome(metadata, OutcomeKind::NotSent, Bytes::new());
+            return;
+        };
+        if let Err((metadata, refused)) = self.call(metadata, action, payload.into_bytes(), now) {
+            let outcome = match refused {
+                CallRefused::Full => OutcomeKind::Busy,
+                _ => OutcomeKind::NotSent,
+            };
+            self.shared.tell_outcome(*metadata, outcome, Bytes::new());
+        }
+    }
+
+    /// Gives the core a command.
+    fn call(
+        &mut self,
+        metadata: Metadata,
+        action: ByteString,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<(), (Box<Metadata>, CallRefused)> {
+        let key = self.commands.next_key();
+        let timeout = metadata.remaining.unwrap_or(self.shared.config.command_timeout);
+        let outgoing = Outgoing {
+            key,
+            id: MessageId::new(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+            action,
+            payload,
+            lane: commands::lane(metadata.lane),
+            answer_timeout: timeout,
+            queue_timeout: timeout,
+        };
+        let metadata = Box::new(metadata);
+        match self.connection.call(outgoing, now) {
+            Ok(()) => {
+                let outbox = metadata.outbox;
+                self.commands.opened(Open { key, metadata, outbox });
+                Ok(())
+            }
+            Err(refused) => Err((metadata, refused)),
+        }
+    }
+
+    fn command_ended(&mut self, open: Open, outcome: OutcomeKind, frame: Bytes) {
+        if open.outbox {
+            let (shared, handle) = (self.shared, self.handle);
+            let id = open.metadata.command_id.clone().unwrap_or_default();
+            self.errands.push_back(Box::pin(async move {
+                end_in_outbox(shared, &handle.key, &id, outcome, frame.clone()).await;
+                shared.tell_outcome(*open.metadata, outcome, frame);
+                Finished::Nothing
+            }));
+            if let Some(outbox) = &mut self.commands.outbox {
+                outbox.busy = false;
+            }
+        } else {
+            self.shared.tell_outcome(*open.metadata, outcome, frame);
+        }
+        self.advance_outbox();
+    }
+
+    /// Asks the directory what waits for this station.
+    fn look_into_outbox(&mut self) {
+        if let Some(outbox) = &mut self.commands.outbox {
+            outbox.again = true;
+            return;
+        }
+        self.commands.outbox = Some(Box::new(Outbox { busy: true, ..Outbox::default() }));
+        let (shared, handle) = (self.shared, self.handle);
+        self.errands.push_back(Box::pin(async move {
+            let now_ms = shared.clock.wall_ms(now());
+            match shared.directory.outbox_waiting(&handle.key, now_ms, OUTBOX_PAGE).await {
+                Ok(waiting) => Finished::Waiting(waiting),
+                Err(error) => {
+                    tracing::warn!(station = %handle.key.station, %error, "the outbox could not be read");
+                    Finished::Waiting(Vec::new())
+                }
+            }
+        }));
+    }
+
+    /// Sends the next command of the outbox, if none of ours is under way: then it is written as soon as the directory
+    /// knows of it.
+    fn advance_outbox(&mut self) {
+        if !self.commands.is_empty() || self.end.is_some() || self.drain_until.is_some() {
+            return;
+        }
+        let registration = self.connection.registration();
+        let version = self.handle.version;
+        let Some(outbox) = &mut self.commands.outbox else { return };
+        if outbox.busy {
+            return;
+        }
+        while let Some(entry) = outbox.waiting.pop_front() {
+            if !registration.allows(version, &entry.action) {
+                // It stays in the directory until the station is accepted.
+                continue;
+            }
+            outbox.busy = true;
+            let (shared, handle) = (self.shared, self.handle);
+            self.errands.push_back(Box::pin(async move {
+                let marking = shared.directory.outbox_sending(&handle.key, &entry.id, handle.generation);
+                let may = marking.await.unwrap_or_else(|error| {
+                    tracing::warn!(station = %handle.key.station, %error, "a command must wait in the outbox");
+                    false
+                });
+                Finished::Marked(Box::new(entry), may)
+            }));
+            return;
+        }
+        let again = outbox.again;
+        self.commands.outbox = None;
+        if again {
+            self.look_into_outbox();
+        }
+    }
+
+    fn poll_errands(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(errand) = self.errands.front_mut()
+            && let Poll::Ready(finished) = errand.as_mut().poll(context)
+        {
+            progress = true;
+            self.errands.pop_front();
+            match finished {
+                Finished::Nothing => {}
+                Finished::Journalled(written) => self.desk.handle_journalled(written, &self.shared.rules),
+                Finished::Waiting(waiting) => {
+                    if let Some(outbox) = &mut self.commands.outbox {
+                        outbox.busy = false;
+                        // As many as one page holds: there may be more, once some of these are gone.
+                        outbox.again |= waiting.len() >= OUTBOX_PAGE
+                            && waiting.iter().any(|entry| {
+                                self.connection.registration().allows(self.handle.version, &entry.action)
+                            });
+                        outbox.waiting = waiting.into();
+                    }
+                    self.advance_outbox();
+                }
+                Finished::Marked(entry, may) => self.send_kept(*entry, may, now),
+            }
+        }
+        if progress && self.errands.is_empty() {
+            self.errands = VecDeque::new();
+        }
+        progress
+    }
+
+    fn send_kept(&mut self, entry: OutboxEntry, may: bool, now: Instant) {
+        if let Some(outbox) = &mut self.commands.outbox {
+            outbox.busy = false;
+        }
+        if may {
+            let metadata = commands::metadata(&entry);
+            match self.call(metadata, entry.action.clone(), entry.payload.clone(), now) {
+                Ok(()) => {
+                    if let Some(outbox) = &mut self.commands.outbox {
+                        outbox.busy = true;
+                    }
+                }
+                Err((_, refused)) => {
+                    let outcome = match refused {
+                        CallRefused::Full => OutcomeKind::Busy,
+                        _ => OutcomeKind::NotSent,
+                    };
+                    let shared = self.shared;
+                    self.errands.push_back(Box::pin(async move {
+                        end_of_kept(shared, entry, outcome, Bytes::new()).await;
+                        Finished::Nothing
+                    }));
+                }
+            }
+        }
+        self.advance_outbox();
+    }
+
+    /// Hands on what nobody answers.
+    fn hand_on(&self, kind: Kind, action: &ByteString, frame: ByteString, now: Instant) {
+        let mut metadata = self.metadata(kind, action);
+        metadata.received_at_ms = Some(self.shared.clock.wall_ms(now));
+        self.shared.tell(self.call_address(), Envelope { metadata, body: frame.into_bytes() });
+    }
+
+    fn metadata(&self, kind: Kind, action: &ByteString) -> Metadata {
+        let mut metadata = Metadata::new(kind);
+        metadata.tenant = self.handle.key.tenant.clone();
+        metadata.station = Some(self.handle.key.station.clone());
+        metadata.version = Some(self.handle.version);
+        metadata.action = Some(action.clone());
+        metadata.connection = Some(self.shared.connection(self.handle.generation));
+        metadata.reply_to = Some(self.shared.name.clone());
+        metadata
+    }
+
+    fn call_address(&self) -> Address {
+        Address::Call { tenant: self.handle.key.tenant.clone(), station: self.handle.key.station.clone() }
+    }
+
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut progress = false;
+        // While the station does not read, what waits stays in the core, whose queues are bounded.
+        while self.blocked.is_none()
+            && let Some(transmit) = self.connection.poll_transmit(now)
+        {
+            progress = true;
+            if self.shared.tap.is_open() {
+                self.shared.show(self.handle, now, Seen::Sent(transmit.text.clone()));
+            }
+            if matches!(transmit.kind, TransmitKind::Answer { .. }) && !self.released {
+                self.released = true;
+                self.look_into_outbox();
+            }
+            if let Err(Lost) = self.socket.write(transmit.text) {
+                self.end(End::lost(Cause::Lost, "the network connection was lost"));
+                break;
+            }
+        }
+        progress
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>, now: Instant) {
+        if !self.socket.is_unflushed() {
+            return;
+        }
+        match self.socket.poll_flush(context) {
+            Poll::Ready(Ok(())) => self.blocked = None,
+            Poll::Ready(Err(Lost)) => self.end(End::lost(Cause::Lost, "the network connection was lost")),
+            Poll::Pending => {
+                self.blocked.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Has the task woken when something is due. A timer that goes off too early costs less than moving it each time.
+    fn arm(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>, now: Instant) {
+        let blocked = self.blocked.map(|since| since + self.shared.config.write_timeout);
+        let next = [self.connection.poll_timeout(), self.desk.poll_timeout(), blocked, self.drain_until]
+            .into_iter()
+            .flatten()
+            .fold(self.liveness.poll_timeout(&self.shared.liveness), Instant::min);
+        if self.armed.is_none_or(|armed| next < armed || armed <= now) {
+            timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+            if timer.poll(context).is_ready() {
+                self.armed = None;
+                context.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+/// What the workers say of the calls of one connection.
+struct Named<'a> {
+    shared: &'a Shared,
+    handle: &'a Handle,
+}
+
+impl desk::Presence for Named<'_> {
+    fn holding(&self, seq: u64, since: Instant, now: Instant) -> Holding {
+        let key = &self.handle.key;
+        let call = CallKey {
+            tenant: &key.tenant,
+            station: key.station.as_str(),
+            generation: self.handle.generation,
+            seq,
+        };
+        self.shared.workers.holding(call, since, now)
+    }
+}
+
+async fn end_of_kept(shared: &Shared, entry: OutboxEntry, outcome: OutcomeKind, frame: Bytes) {
+    end_in_outbox(shared, &entry.key, &entry.id, outcome, frame.clone()).await;
+    shared.tell_outcome(commands::metadata(&entry), outcome, frame);
+}
+
+async fn end_in_outbox(
+    shared: &Shared,
+    key: &switchboard_directory::StationKey,
+    id: &ByteString,
+    outcome: OutcomeKind,
+    frame: Bytes,
+) {
+    let now_ms = shared.clock.wall_ms(now());
+    if let Err(error) = shared.directory.outbox_end(key, id, outcome, frame, now_ms).await {
+        tracing::warn!(station = %key.station, %error, "the end of a command could not be recorded");
+    }
+}
+
+const fn core_registration(registration: Registration) -> switchboard_rpc::Registration {
+    match registration {
+        Registration::Accepted => switchboard_rpc::Registration::Accepted,
+        Registration::Pending => switchboard_rpc::Registration::Pending,
+        Registration::Rejected => switchboard_rpc::Registration::Rejected,
+    }
+}
+
+/// Rounds of work before other tasks have their turn.
+const TURNS_MAX: usize = 64;
+/// Commands of the outbox that are read at once.
+const OUTBOX_PAGE: usize = 16;

@@ -1,0 +1,145 @@
+//! What a gateway does now and then, whatever its stations do: its lease, the clock, p99, expired commands, the sweep.
+
+use crate::{
+    registry::{Parcel, SHARDS},
+    shared::{Shared, now},
+};
+use std::{sync::Arc, time::Duration};
+use switchboard_bus::{Kind, Metadata, OutcomeKind, State};
+use switchboard_directory::OutboxState;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Renews the lease, a third of its length apart, and ends it at the end.
+pub(crate) async fn keep_lease(shared: Arc<Shared>, stop: CancellationToken) {
+    let lease = shared.config.lease.max(Duration::from_millis(100));
+    let mut turn = interval(lease / 3);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = turn.tick() => {}
+        }
+        let renewed = shared.directory.gateway_lease(&shared.name, until(&shared, lease)).await;
+        if let Err(error) = &renewed
+            && !failing
+        {
+            tracing::error!(%error, "the lease of this gateway could not be renewed: commands fail, sockets stay");
+        }
+        failing = renewed.is_err();
+    }
+    if let Err(error) = shared.directory.gateway_lease(&shared.name, 0).await {
+        tracing::warn!(%error, "the lease of this gateway could not be ended");
+    }
+}
+
+fn until(shared: &Shared, lease: Duration) -> i64 {
+    shared.clock.wall_ms(now()).saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Every second: the clock, the p99, gauges; every five: the outbox.
+pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut turn = interval(Duration::from_secs(1));
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seconds = 0_u32;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turn.tick() => {}
+        }
+        seconds = seconds.wrapping_add(1);
+        let now = now();
+        shared.clock.set_right(now);
+        let p99 = shared.patience.reckon(seconds.is_multiple_of(10));
+        shared.metrics.answer_p99_seconds.set(p99.as_secs_f64());
+        shared.metrics.workers.set(i64::try_from(shared.workers.alive(now)).unwrap_or(i64::MAX));
+        if seconds.is_multiple_of(5) {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sweep_outbox(&shared) => {}
+            }
+        }
+    }
+}
+
+/// Tells the senders of commands that have expired, or whose connection died while they were sent.
+async fn sweep_outbox(shared: &Shared) {
+    loop {
+        let ended = match shared.directory.outbox_sweep(shared.clock.wall_ms(now()), SWEEP_PAGE).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::warn!(%error, "the outbox could not be swept");
+                return;
+            }
+        };
+        let more = ended.len() >= SWEEP_PAGE;
+        for entry in ended {
+            let OutboxState::Ended { outcome, frame } = entry.state.clone() else { continue };
+            let mut metadata = Metadata::new(Kind::Command);
+            metadata.tenant = entry.key.tenant;
+            metadata.station = Some(entry.key.station);
+            metadata.action = Some(entry.action);
+            metadata.command_id = Some(entry.id);
+            metadata.reply_to = entry.reply_to;
+            metadata.context = entry.context;
+            if outcome == OutcomeKind::Unknown {
+                tracing::warn!(station = ?metadata.station, id = ?metadata.command_id, "a command has an unknown end");
+            }
+            shared.tell_outcome(metadata, outcome, frame);
+        }
+        if !more {
+            return;
+        }
+    }
+}
+
+/// Tells all waiting calls when the bus is back.
+pub(crate) async fn watch_bus(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut state = shared.bus.state();
+    let mut before = *state.borrow_and_update();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+        let present = *state.borrow_and_update();
+        if present == before {
+            continue;
+        }
+        match present {
+            State::Connected => {
+                tracing::info!("the bus is back");
+                shared.registry.tell_bus_back();
+                shared.journal.wake();
+            }
+            other => tracing::warn!(state = ?other, "the bus is away"),
+        }
+        before = present;
+    }
+}
+
+/// Compares our connections with the directory, in case a message about a newer one was lost (L01).
+pub(crate) async fn sweep_connections(shared: Arc<Shared>, stop: CancellationToken) {
+    let interval = shared.config.sweep_interval;
+    if interval.is_zero() {
+        return;
+    }
+    let pause = (interval / u32::try_from(SHARDS).unwrap_or(1)).max(Duration::from_millis(1));
+    for part in (0..SHARDS).cycle() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        for handle in shared.registry.part(part) {
+            let now_ms = shared.clock.wall_ms(now());
+            // Not knowing is no reason to close anything.
+            let Ok(Some(location)) = shared.directory.locate(&handle.key, now_ms).await else { continue };
+            if location.connection.generation > handle.generation {
+                drop(handle.post(Parcel::Replaced));
+            }
+        }
+    }
+}
+
+const SWEEP_PAGE: usize = 256;

@@ -1,0 +1,132 @@
+//! What the bus brings to this gateway: answers, commands, notices of other gateways, and workers' signs of life.
+
+use crate::{
+    mailbox::PostError,
+    registry::Parcel,
+    shared::{Shared, now},
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::sync::{Arc, Weak};
+use switchboard_bus::{
+    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind,
+};
+use switchboard_directory::StationKey;
+
+/// The inbox of a gateway. It holds no strong reference, since the bus holds it and the gateway holds the bus.
+#[derive(Debug)]
+pub(crate) struct Inbox(pub(crate) Weak<Shared>);
+
+impl Consumer for Inbox {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        if let Some(shared) = self.0.upgrade() {
+            sort(&shared, envelope);
+        }
+        drop(done);
+    }
+}
+
+/// Hears the workers' signs of life.
+#[derive(Debug)]
+pub(crate) struct Ear(pub(crate) Weak<Shared>);
+
+impl Consumer for Ear {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        if let (Some(shared), Some(worker)) = (self.0.upgrade(), &envelope.metadata.worker) {
+            shared.workers.hear(worker, &envelope.body, now());
+        }
+        drop(done);
+    }
+}
+
+fn sort(shared: &Arc<Shared>, envelope: Envelope) {
+    let Some(key) = envelope.metadata.station.clone().map(|station| StationKey {
+        tenant: envelope.metadata.tenant.clone(),
+        station,
+    }) else {
+        return;
+    };
+    match envelope.metadata.kind {
+        Kind::Answer => answer(shared, &key, envelope),
+        Kind::Command => command(shared, &key, envelope),
+        Kind::ResultError => {
+            if let Some(handle) = here(shared, &key, envelope.metadata.connection.as_ref()) {
+                // A report about an answer; nobody waits for it.
+                drop(handle.post(Parcel::Unanswered(envelope.body)));
+            }
+        }
+        Kind::Event => {
+            // Another gateway has a newer connection of a station of ours.
+            if let Some(connection) = envelope.metadata.connection.filter(|connection| connection.gateway == shared.name)
+                && let Some(handle) = shared.registry.bury(&key.detached(), connection.generation, now())
+            {
+                drop(handle.post(Parcel::Replaced));
+            }
+        }
+        kind => tracing::debug!(?kind, "the inbox of a gateway takes no such message"),
+    }
+}
+
+fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
+    let Metadata { seq, registration, journal, connection, .. } = envelope.metadata;
+    if let Some(id) = journal {
+        if !shared.journal.answer(id, envelope.body) {
+            shared.metrics.answers_late.inc();
+        }
+        return;
+    }
+    // C11, S10: for an earlier connection, or for none.
+    let Some((handle, seq)) = here(shared, key, connection.as_ref()).zip(seq) else {
+        shared.metrics.answers_late.inc();
+        return;
+    };
+    if handle.post(Parcel::Answer { seq, frame: envelope.body, registration }).is_err() {
+        shared.metrics.answers_late.inc();
+    }
+}
+
+fn command(shared: &Shared, key: &StationKey, envelope: Envelope) {
+    let is_cancellation = envelope.body.is_empty();
+    let Some(handle) = shared.registry.find(key) else {
+        // One of the outbox stays there for the station's next connection.
+        if !is_cancellation && !envelope.metadata.outbox {
+            shared.tell_outcome(envelope.metadata, OutcomeKind::Offline, Bytes::new());
+        }
+        return;
+    };
+    if envelope.metadata.outbox && !is_cancellation {
+        // The next look into the outbox finds it if there is no room for this hint now.
+        drop(handle.post(Parcel::Outbox));
+        return;
+    }
+    if let Err((error, Parcel::Command(envelope))) = handle.post(Parcel::Command(Box::new(envelope)))
+        && !is_cancellation
+    {
+        let outcome = match error {
+            PostError::Full => OutcomeKind::Busy,
+            PostError::Closed => OutcomeKind::Offline,
+        };
+        shared.tell_outcome(envelope.metadata, outcome, Bytes::new());
+    }
+}
+
+/// The connection of ours that an envelope means: this generation and no other.
+fn here(
+    shared: &Shared,
+    key: &StationKey,
+    connection: Option<&ConnectionKey>,
+) -> Option<Arc<crate::registry::Handle>> {
+    let connection = connection.filter(|connection| connection.gateway == shared.name)?;
+    shared.registry.find(key).filter(|handle| handle.generation == connection.generation)
+}
+
+/// Tells the gateway of an earlier connection that it is replaced.
+pub(crate) fn tell_replaced(shared: &Shared, key: &StationKey, previous: ConnectionKey) {
+    let gateway: ByteString = previous.gateway.clone();
+    let mut metadata = Metadata::new(Kind::Event);
+    metadata.tenant = key.tenant.clone();
+    metadata.station = Some(key.station.clone());
+    metadata.connection = Some(previous);
+    let envelope = Envelope { metadata, body: Bytes::from_static(br#"{"event":"replaced"}"#) };
+    shared.tell(Address::Inbox(gateway), envelope);
+}

@@ -1,0 +1,314 @@
+//! Calls that were answered without processing and are kept for it: which stations have some, and working them off.
+
+use crate::shared::{Shared, now};
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use switchboard_bus::{Address, Envelope, Kind, Metadata};
+use switchboard_directory::{JournalEntry, StationKey};
+use switchboard_rpc::{ErrorCode, Frame};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// What this gateway knows of the directory's journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    entries_max: u64,
+    entries: AtomicU64,
+    book: Mutex<Book>,
+    work: Notify,
+    answers: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    /// How many entries of a connected station wait.
+    stations: HashMap<StationKey, u64>,
+    /// How often something was appended: tells whether a count of before still holds.
+    appended: u64,
+}
+
+impl Journal {
+    pub(crate) fn new(entries_max: u64) -> Self {
+        Self {
+            entries_max,
+            entries: AtomicU64::new(0),
+            book: Mutex::default(),
+            work: Notify::new(),
+            answers: Mutex::default(),
+        }
+    }
+
+    /// Whether a station has entries, so that its keepable calls must go the same way.
+    pub(crate) fn holds(&self, key: &StationKey) -> bool {
+        self.entries() > 0 && self.book().stations.contains_key(key)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Appends an entry durably; whether that was done.
+    pub(crate) async fn append(&self, shared: &Shared, entry: JournalEntry) -> bool {
+        if self.entries.fetch_add(1, Ordering::Relaxed) >= self.entries_max {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            tracing::error!("the journal is full");
+            return false;
+        }
+        let key = entry.key.clone();
+        match shared.directory.journal_append(entry).await {
+            Ok(_) => {
+                let mut book = self.book();
+                book.appended += 1;
+                *book.stations.entry(key).or_insert(0) += 1;
+                drop(book);
+                self.wake();
+                true
+            }
+            Err(error) => {
+                self.entries.fetch_sub(1, Ordering::Relaxed);
+                tracing::error!(station = %key.station, %error, "a call could not be journalled");
+                false
+            }
+        }
+    }
+
+    /// Learns how many entries a station has that has just connected.
+    pub(crate) async fn look_up(&self, shared: &Shared, key: &StationKey) {
+        if self.entries() == 0 {
+            return;
+        }
+        let before = self.book().appended;
+        match shared.directory.journal_count(Some(key)).await {
+            Ok(0) => {}
+            Ok(count) => {
+                let mut book = self.book();
+                if book.appended == before {
+                    book.stations.insert(key.clone(), count);
+                } else {
+                    book.stations.entry(key.clone()).or_insert(count);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the journal could not be counted"),
+        }
+    }
+
+    /// An answer to an entry came.
+    pub(crate) fn answer(&self, id: u64, frame: Bytes) -> bool {
+        let waiting = self.answers().remove(&id);
+        waiting.is_some_and(|waiting| waiting.send(frame).is_ok())
+    }
+
+    /// There may be work.
+    pub(crate) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    fn removed(&self, key: &StationKey) {
+        let mut book = self.book();
+        // Under the lock, as counting anew is.
+        self.entries.store(self.entries().saturating_sub(1), Ordering::Relaxed);
+        if let Some(count) = book.stations.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                book.stations.remove(key);
+            }
+        }
+    }
+
+    /// Counts anew, since other gateways work entries off too.
+    async fn recount(&self, shared: &Shared) {
+        let before = self.book().appended;
+        let Ok(count) = shared.directory.journal_count(None).await else { return };
+        let mut book = self.book();
+        if book.appended == before {
+            self.entries.store(count, Ordering::Relaxed);
+            if count == 0 {
+                book.stations = HashMap::new();
+            }
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How handing one entry to processing went.
+enum Worked {
+    /// It is done and removed.
+    Off,
+    /// Later again.
+    Later,
+}
+
+/// Hands entries to processing, those of a station in order, several stations at once, until the token is cancelled.
+pub(crate) async fn work_off(shared: Arc<Shared>, stop: CancellationToken) {
+    shared.journal.recount(&shared).await;
+    let mut pause = PAUSE_MIN;
+    loop {
+        let progress = tokio::select! {
+            () = stop.cancelled() => return,
+            progress = round(&shared) => progress,
+        };
+        shared.metrics.journal_entries.set(i64::try_from(shared.journal.entries()).unwrap_or(i64::MAX));
+        let wait = match progress {
+            Round::Empty => {
+                pause = PAUSE_MIN;
+                RECOUNT_EVERY
+            }
+            Round::Progress => {
+                pause = PAUSE_MIN;
+                continue;
+            }
+            Round::Stuck => {
+                pause = (pause * 2).min(PAUSE_MAX);
+                pause
+            }
+        };
+        if progress == Round::Stuck {
+            // Every new entry wakes us; none of them is a reason to try at once what has just failed.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE_MIN) => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.journal.work.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Empty,
+    Progress,
+    Stuck,
+}
+
+/// Works one page of entries off.
+async fn round(shared: &Shared) -> Round {
+    if shared.journal.entries() == 0 {
+        shared.journal.recount(shared).await;
+        if shared.journal.entries() == 0 {
+            return Round::Empty;
+        }
+    }
+    let page = match shared.directory.journal_read(None, PAGE).await {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::warn!(%error, "the journal could not be read");
+            return Round::Stuck;
+        }
+    };
+    if page.is_empty() {
+        shared.journal.recount(shared).await;
+        return Round::Empty;
+    }
+    let mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>> = BTreeMap::new();
+    for entry in page {
+        stations.entry(entry.key.clone()).or_default().push_back(entry);
+    }
+    let mut progress = Round::Stuck;
+    let mut waiting = stations.into_values();
+    let mut working: FuturesUnordered<_> =
+        waiting.by_ref().take(STATIONS_AT_ONCE).map(|entries| work_off_station(shared, entries)).collect();
+    while let Some(worked) = working.next().await {
+        if worked > 0 {
+            progress = Round::Progress;
+        }
+        if let Some(entries) = waiting.next() {
+            working.push(work_off_station(shared, entries));
+        }
+    }
+    progress
+}
+
+/// Works entries of one station off, in order, until one must wait; how many were done.
+async fn work_off_station(shared: &Shared, entries: VecDeque<JournalEntry>) -> usize {
+    let mut done = 0;
+    for entry in entries {
+        match work_off_entry(shared, entry).await {
+            Worked::Off => done += 1,
+            Worked::Later => break,
+        }
+    }
+    done
+}
+
+async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
+    let (id, key, version) = (entry.id, entry.key.clone(), entry.version);
+    let (sender, answer) = oneshot::channel();
+    shared.journal.answers().insert(id, sender);
+    let mut metadata = Metadata::new(Kind::Call);
+    metadata.tenant = entry.key.tenant.clone();
+    metadata.station = Some(entry.key.station.clone());
+    metadata.version = Some(version);
+    metadata.action = Some(entry.action);
+    metadata.connection = Some(entry.connection);
+    metadata.seq = Some(entry.seq);
+    metadata.received_at_ms = Some(entry.received_ms);
+    metadata.remaining = Some(shared.config.answer_deadline);
+    metadata.reply_to = Some(shared.name.clone());
+    metadata.attempt = 1;
+    metadata.journal = Some(id);
+    let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
+    let envelope = Envelope { metadata, body: entry.frame };
+    let published = shared.bus.publish(address, envelope).await;
+    let answered = match published {
+        Ok(()) => tokio::time::timeout(shared.config.answer_deadline, answer).await.ok().and_then(Result::ok),
+        Err(error) => {
+            tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over");
+            if matches!(error, switchboard_bus::PublishError::NobodyListens) {
+                shared.processing_is_away(now());
+            }
+            None
+        }
+    };
+    shared.journal.answers().remove(&id);
+    let Some(frame) = answered else { return Worked::Later };
+    shared.processing_is_back();
+    let frame = ByteString::try_from(frame).unwrap_or_default();
+    if let Ok(Frame::Error { code, description, .. }) = Frame::parse(&frame, version) {
+        shared.metrics.journal_refused.inc();
+        tracing::warn!(station = %key.station, id, %code, %description, "processing refused a call of the journal");
+        // The station was told that all is well, so what processing failed at is tried until it succeeds; what it
+        // will never take is let go.
+        if ErrorCode::from_wire(&code) == Some(ErrorCode::InternalError) {
+            return Worked::Later;
+        }
+    }
+    match shared.directory.journal_remove(id).await {
+        Ok(()) => {
+            shared.journal.removed(&key);
+            shared.metrics.journal_worked_off.inc();
+            Worked::Off
+        }
+        Err(error) => {
+            tracing::warn!(station = %key.station, id, %error, "a call of the journal could not be removed");
+            Worked::Later
+        }
+    }
+}
+
+/// Entries that are read at once.
+const PAGE: usize = 256;
+const STATIONS_AT_ONCE: usize = 16;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+const RECOUNT_EVERY: Duration = Duration::from_secs(60);

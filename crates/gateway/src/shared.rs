@@ -1,0 +1,251 @@
+//! What all connections of a gateway share.
+
+use crate::{
+    config::Config,
+    desk,
+    journal::Journal,
+    limits::Limits,
+    liveness,
+    metrics::Metrics,
+    patience::Patience,
+    presence::Workers,
+    registry::{Handle, Registry},
+    tap::{Record, Seen, Tap},
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::{
+    fmt,
+    future::Future as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    task::{Context, Waker},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use switchboard_bus::{
+    Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError,
+};
+use switchboard_directory::{Directory, StationKey, password::Verifier};
+use tokio_util::task::TaskTracker;
+
+/// What all connections of a gateway share.
+pub(crate) struct Shared {
+    pub(crate) name: ByteString,
+    pub(crate) config: Config,
+    pub(crate) rules: desk::Rules,
+    pub(crate) liveness: liveness::Rules,
+    pub(crate) rpc: Arc<switchboard_rpc::connection::Config>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) verifier: Verifier,
+    pub(crate) workers: Workers,
+    pub(crate) patience: Patience,
+    pub(crate) journal: Journal,
+    pub(crate) metrics: Metrics,
+    pub(crate) tap: Tap,
+    pub(crate) clock: Clock,
+    pub(crate) draining: AtomicBool,
+    /// Since when nobody takes calls, in milliseconds since 1970; 0 while somebody does.
+    away_since_ms: AtomicI64,
+    /// The tasks of connections, and what they leave behind for a moment.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        bus: Arc<dyn Bus>,
+        directory: Arc<dyn Directory>,
+        verifier: Verifier,
+        metrics: Metrics,
+    ) -> Self {
+        let name = if config.name.is_empty() {
+            ByteString::from(format!("gateway-{}", uuid::Uuid::new_v4().simple()))
+        } else {
+            ByteString::from(config.name.as_str())
+        };
+        let now = now();
+        Self {
+            name,
+            rules: desk::Rules {
+                answer_deadline: config.answer_deadline,
+                beat: config.beat,
+                billing_deadline: config.billing_deadline,
+                local: config.local_heartbeat,
+                journal: config.journal,
+            },
+            liveness: liveness::Rules {
+                ping_interval: config.ping_interval,
+                silence_max: config.silence_max,
+                require_pong: config.require_pong,
+            },
+            rpc: Arc::new(config.rpc.clone()),
+            registry: Registry::new(),
+            limits: Arc::new(Limits::new(&config, now)),
+            verifier,
+            workers: Workers::new(config.beat),
+            patience: Patience::new(config.patience_min),
+            journal: Journal::new(config.journal_entries_max),
+            metrics,
+            tap: Tap::new(config.tap_records),
+            clock: Clock::new(now),
+            draining: AtomicBool::new(false),
+            away_since_ms: AtomicI64::new(0),
+            tasks: TaskTracker::new(),
+            config,
+            bus,
+            directory,
+        }
+    }
+
+    /// Publishes what nobody waits for. What cannot be published at once goes on in a task of its own; what fails is
+    /// logged.
+    pub(crate) fn tell(&self, to: Address, envelope: Envelope) {
+        let bus = Arc::clone(&self.bus);
+        let mut publishing = Box::pin(async move {
+            let kind = envelope.metadata.kind;
+            match bus.publish(to, envelope).await {
+                // A caller that is gone, or nobody who cares for events.
+                Ok(()) | Err(PublishError::NobodyListens | PublishError::Closed) => {}
+                Err(error) => tracing::warn!(?kind, %error, "a message could not be published"),
+            }
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        if publishing.as_mut().poll(&mut context).is_pending() {
+            // A task polls it again at once, so that no wake-up is lost.
+            self.tasks.spawn(publishing);
+        }
+    }
+
+    /// Tells whoever sent a command what became of it.
+    pub(crate) fn tell_outcome(&self, command: Metadata, outcome: OutcomeKind, frame: Bytes) {
+        self.metrics.commanded(outcome);
+        let Some(reply_to) = command.reply_to else { return };
+        let mut metadata = Metadata::new(Kind::Outcome);
+        metadata.tenant = command.tenant;
+        metadata.station = command.station;
+        metadata.version = command.version;
+        metadata.action = command.action;
+        metadata.command_id = command.command_id;
+        metadata.context = command.context;
+        metadata.outcome = Some(outcome);
+        metadata.traceparent = command.traceparent;
+        metadata.tracestate = command.tracestate;
+        self.tell(Address::Inbox(reply_to), Envelope { metadata, body: frame });
+    }
+
+    /// Tells whoever cares that a connection began or ended.
+    pub(crate) fn tell_event(&self, handle: &Handle, body: String) {
+        let mut metadata = Metadata::new(Kind::Event);
+        metadata.tenant = handle.key.tenant.clone();
+        metadata.station = Some(handle.key.station.clone());
+        metadata.version = Some(handle.version);
+        metadata.connection = Some(self.connection(handle.generation));
+        metadata.received_at_ms = Some(self.clock.wall_ms(now()));
+        let address =
+            Address::Event { tenant: handle.key.tenant.clone(), station: handle.key.station.clone() };
+        self.tell(address, Envelope { metadata, body: body.into() });
+    }
+
+    /// Shows a listener what was seen on a connection. To be asked whether there is one first.
+    pub(crate) fn show(&self, handle: &Handle, now: Instant, seen: Seen) {
+        self.tap.show(Record {
+            tenant: handle.key.tenant.clone(),
+            station: handle.key.station.clone(),
+            generation: handle.generation,
+            version: handle.version,
+            time_ms: self.clock.wall_ms(now),
+            seen,
+        });
+    }
+
+    /// One of our connections, as envelopes name it.
+    pub(crate) fn connection(&self, generation: u64) -> ConnectionKey {
+        ConnectionKey { gateway: self.name.clone(), generation }
+    }
+
+    /// Nobody could take a call.
+    pub(crate) fn processing_is_away(&self, now: Instant) {
+        if self.away_since_ms.load(Ordering::Relaxed) == 0 {
+            let now_ms = self.clock.wall_ms(now);
+            if self.away_since_ms.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                tracing::warn!("nobody takes calls of stations");
+            }
+        }
+    }
+
+    /// Processing answered.
+    pub(crate) fn processing_is_back(&self) {
+        if self.away_since_ms.load(Ordering::Relaxed) != 0 && self.away_since_ms.swap(0, Ordering::Relaxed) != 0 {
+            tracing::info!("calls of stations are processed again");
+            self.journal.wake();
+        }
+    }
+
+    /// How long nobody has taken calls.
+    pub(crate) fn processing_away_for(&self, now: Instant) -> Duration {
+        match self.away_since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => {
+                let away = self.clock.wall_ms(now).saturating_sub(since);
+                Duration::from_millis(u64::try_from(away).unwrap_or(0))
+            }
+        }
+    }
+
+    /// Where in an interval the turn of this station is, as a share of 0 to 1.
+    pub(crate) fn share(key: &StationKey) -> f64 {
+        let partition = switchboard_bus::partition(&key.tenant, key.station.as_str(), u16::MAX);
+        f64::from(partition) / f64::from(u16::MAX)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Wall time reckoned from the monotonic clock, so that a message costs one look at a clock and not two. Set right every
+/// second.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    base: Instant,
+    base_ms: AtomicI64,
+}
+
+impl Clock {
+    fn new(now: Instant) -> Self {
+        Self { base: now, base_ms: AtomicI64::new(wall_ms()) }
+    }
+
+    /// What the wall clock says at this instant, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self, now: Instant) -> i64 {
+        self.base_ms.load(Ordering::Relaxed).saturating_add(self.since_base(now))
+    }
+
+    /// Follows the wall clock.
+    pub(crate) fn set_right(&self, now: Instant) {
+        self.base_ms.store(wall_ms().saturating_sub(self.since_base(now)), Ordering::Relaxed);
+    }
+
+    fn since_base(&self, now: Instant) -> i64 {
+        i64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The monotonic clock. The one place where this crate reads it.
+#[expect(clippy::disallowed_methods, reason = "the gateway is a shell around the core, which reads no clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the gateway is a shell around the core, which reads no clock")]
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
