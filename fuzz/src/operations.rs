@@ -334,7 +334,7 @@ impl World {
             Operation::Tell { who } => {
                 let side = self.side(who);
                 let told = frame::write_send(&MessageId::new("told"), "NotifyPeriodicEventStream", b"");
-                drop(side.connection.send_unanswered(told));
+                let _refused = side.connection.send_unanswered(told);
             }
             Operation::Close => self.close(),
         }
