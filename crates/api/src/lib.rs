@@ -1,1 +1,172 @@
-//! The HTTP interface of a running Switchboard: stations, commands, live traffic.
+//! The HTTP interface of a running Switchboard: stations, commands, live traffic, transactions; health and metrics.
+//!
+//! [`router`] serves the API (JSON, `/v1/…`), [`admin::router`] what machines ask about the process itself. Neither reads
+//! files or the environment, and neither knows who processes the stations' calls: transactions come through the trait
+//! [`Transactions`]. Without a token the API serves programs of this machine only, and must be bound to a loopback address.
+
+pub mod admin;
+mod commands;
+mod guard;
+mod judge;
+mod problem;
+mod redact;
+mod stations;
+mod trace;
+mod transactions;
+
+pub use stations::{AccountError, StationView, account};
+pub use transactions::{TransactionView, Transactions};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderMap, StatusCode, header},
+    middleware,
+    routing::{delete, get, post},
+};
+use bytestring::ByteString;
+use problem::Problem;
+use serde::de::DeserializeOwned;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use switchboard_bus::command::Commander;
+use switchboard_directory::{Directory, StationKey};
+use switchboard_gateway::Tap;
+use switchboard_rpc::StationId;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 2 << 20;
+/// How many may watch the traffic at once.
+const WATCHERS_MAX: usize = 64;
+
+/// What the API serves.
+pub struct Api {
+    /// Where stations are, and their accounts.
+    pub directory: Arc<dyn Directory>,
+    /// Sends commands.
+    pub commander: Commander,
+    /// The live traffic.
+    pub tap: Tap,
+    /// Who knows transactions, if anybody in this process does.
+    pub transactions: Option<Arc<dyn Transactions>>,
+    /// The bearer token; none: loopback only.
+    pub token: Option<String>,
+    /// Where the process keeps its data, for those who want to know whether it is the one that they mean.
+    pub data_dir: String,
+    /// Where stations connect.
+    pub stations_listen: String,
+    /// Cancelled when the process is about to end; it ends what streams.
+    pub shutdown: CancellationToken,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Api").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+/// The API as an axum router.
+pub fn router(api: Api) -> Router {
+    let state = State(Arc::new(Inner { api, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }));
+    Router::new()
+        .route("/v1/info", get(info))
+        .route("/v1/stations", get(stations::list).post(stations::register))
+        .route("/v1/stations/{id}", get(stations::one).merge(delete(stations::remove)))
+        .route("/v1/stations/{id}/commands", post(commands::send))
+        .route("/v1/transactions", get(transactions::list))
+        .route("/v1/trace", get(trace::watch))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_so)
+        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+/// What every handler sees.
+#[derive(Clone)]
+struct State(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    watchers: Arc<Semaphore>,
+}
+
+impl State {
+    fn directory(&self) -> &dyn Directory {
+        &*self.0.api.directory
+    }
+
+    fn commander(&self) -> &Commander {
+        &self.0.api.commander
+    }
+
+    fn tap(&self) -> &Tap {
+        &self.0.api.tap
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.0.api.transactions.as_deref()
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.0.api.token.as_deref()
+    }
+
+    /// Tenants are not in the paths yet.
+    fn tenant(&self) -> &'static str {
+        TENANT
+    }
+
+    fn key(&self, station: StationId) -> StationKey {
+        StationKey { tenant: ByteString::from_static(TENANT), station }
+    }
+}
+
+/// The only tenant so far.
+const TENANT: &str = "default";
+
+async fn info(axum::extract::State(state): axum::extract::State<State>) -> axum::Json<serde_json::Value> {
+    let api = &state.0.api;
+    axum::Json(serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "dataDir": api.data_dir,
+        "stationsListen": api.stations_listen,
+    }))
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_path", "there is nothing at this path")
+}
+
+async fn not_so() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", "this path has no such method")
+}
+
+/// Reads a JSON body. Its type must be said: a web page cannot say it to another site without being asked first.
+fn json_body<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let detail = "the body must be JSON, with content-type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+    }
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request("invalid_body", error.to_string()))
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC, always with three digits of fraction, so that columns align.
+fn time(unix_ms: i64) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{timestamp:.3}")
+}
+
+#[expect(clippy::disallowed_methods, reason = "what the directory and the stream tell is as of now")]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -34,11 +34,13 @@ pub(crate) enum Exit {
     Internal = 70,
     /// The process did not accept the token, or asks for one.
     Denied = 77,
+    /// It was told to stop, and told again before it had finished.
+    Interrupted = 130,
 }
 
 impl Exit {
     /// All of them, with what `--help` says.
-    pub(crate) const ALL: [(Self, &'static str); 14] = [
+    pub(crate) const ALL: [(Self, &'static str); 15] = [
         (Self::Done, "done; send: the station answered"),
         (Self::Refused, "send: the station refused with a CALLERROR"),
         (Self::Usage, "the command line could not be understood"),
@@ -59,13 +61,14 @@ impl Exit {
         ),
         (Self::Internal, "something failed that should not have"),
         (Self::Denied, "the token is missing or wrong"),
+        (Self::Interrupted, "run: stopped at once, without finishing"),
     ];
 
     /// The table as `--help` shows it.
     pub(crate) fn help() -> String {
         let mut text = String::from("Exit codes:\n");
         for (exit, meaning) in Self::ALL {
-            text.push_str(&format!("  {:>2}  {meaning}\n", exit as u8));
+            text.push_str(&format!("  {:>3}  {meaning}\n", exit as u8));
         }
         text
     }

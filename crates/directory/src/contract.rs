@@ -239,6 +239,9 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
         now_ms: i64,
     ) -> Answer<'a, Vec<StationRecord>>;
 
+    /// One station; none if it is neither registered nor was ever seen.
+    fn station<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<StationRecord>>;
+
     /// Keeps a station's registration (L07).
     fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()>;
     /// The account of a station.

@@ -143,6 +143,10 @@ impl Directory for Embedded {
         ready(Ok(self.live.stations(tenant, after, limit, now_ms)))
     }
 
+    fn station<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<StationRecord>> {
+        ready(Ok(self.live.station(key, now_ms)))
+    }
+
     fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()> {
         let (live, key) = (Arc::clone(&self.live), key.clone());
         let after_key = key.clone();

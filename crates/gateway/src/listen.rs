@@ -123,8 +123,9 @@ async fn shake_hands(
         .timer(TokioTimer::new())
         .header_read_timeout(shared.config.handshake_timeout)
         // Hyper's own least.
-        .max_buf_size(shared.config.head_bytes_max.max(8192))
-        .keep_alive(false);
+        .max_buf_size(shared.config.head_bytes_max.max(8192));
+    // With keep-alive off hyper would say `Connection: Upgrade, close` in the 101, which clients refuse that compare the
+    // header as a whole. Refusals say `close` themselves.
     let serving = builder.serve_connection(TokioIo::new(stream), service).without_shutdown();
     let parts = match Box::pin(serving).await {
         Ok(parts) => parts,
@@ -254,6 +255,7 @@ fn refuse(shared: &Shared, head: &Parts, refusal: &Refusal) -> Response<Full<Byt
     let mut response = Response::new(Full::from(refusal.sentence(&shared.config) + "\n"));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     match status {
         StatusCode::UNAUTHORIZED => {

@@ -23,8 +23,9 @@ pub struct Config {
     pub speed: f64,
     /// How many connectors (1.6) or EVSEs with one connector each (2.0.1). At least 1.
     pub connectors: u32,
-    /// Whether cars come by themselves.
-    pub visitors: bool,
+    /// To how many connectors, from the first, cars come by themselves. The others wait for remote starts. By default
+    /// the last one does.
+    pub visited: u32,
     /// The tags that drivers present, one at random each time.
     pub tokens: Vec<String>,
     /// How long a car charges, before `speed`; varied by half either way.
@@ -63,7 +64,7 @@ impl Config {
             id,
             speed: 1.0,
             connectors: 2,
-            visitors: true,
+            visited: 1,
             tokens: ["04A1B2C3D4E5F6", "04B7C8D9EAFB01", "047788990A1B2C", "04D3E4F5061728"]
                 .map(str::to_owned)
                 .into(),

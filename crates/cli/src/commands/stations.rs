@@ -184,7 +184,7 @@ async fn remove(target: &Target, station: &str, as_json: bool) -> Result<Exit, F
 }
 
 /// Twenty random letters and digits: what every version of OCPP takes as a password, 119 bits.
-fn generate() -> String {
+pub(crate) fn generate() -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut password = String::new();
     while password.len() < 20 {

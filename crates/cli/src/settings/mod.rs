@@ -3,6 +3,7 @@
 //! [`TABLE`] is the only list of settings. File keys, variables, flags, the help, `docs/configuration.md` and what
 //! `check-config` prints all come from it, so that none of them can forget one.
 
+mod choices;
 mod fault;
 mod reference;
 mod resolve;
@@ -19,7 +20,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
-use value::{Raw, Readable};
+use value::Raw;
 
 /// Where the configuration file is looked for when nobody says.
 pub(crate) const FILE_DEFAULT: &str = "switchboard.toml";
@@ -49,6 +50,12 @@ pub(crate) struct Settings {
     pub(crate) api_token: Option<Secret>,
     /// Where health and metrics are.
     pub(crate) admin_listen: SocketAddr,
+    /// Whether messages of stations must be valid by the letter.
+    pub(crate) strict: bool,
+    /// The gateway's own settings; its address and whom it lets in come from above.
+    pub(crate) gateway: switchboard_gateway::Config,
+    /// The central system's own settings; its file lies in the data directory.
+    pub(crate) central: switchboard_central::Config,
 }
 
 impl Default for Settings {
@@ -66,6 +73,9 @@ impl Default for Settings {
             api_listen: loopback(8181),
             api_token: None,
             admin_listen: loopback(8182),
+            strict: false,
+            gateway: switchboard_gateway::Config::default(),
+            central: switchboard_central::Config::default(),
         }
     }
 }
@@ -108,23 +118,4 @@ pub(crate) enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
-}
-
-impl Readable for LogFormat {
-    fn expected() -> String {
-        "\"text\" or \"json\"".to_owned()
-    }
-    fn read(raw: Raw<'_>) -> Option<Self> {
-        match String::read(raw)?.as_str() {
-            "text" => Some(Self::Text),
-            "json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-    fn show(&self) -> Option<String> {
-        Some(match self {
-            Self::Text => "\"text\"".to_owned(),
-            Self::Json => "\"json\"".to_owned(),
-        })
-    }
 }

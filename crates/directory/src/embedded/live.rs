@@ -189,15 +189,14 @@ impl Live {
             .skip_while(|(key, _)| *key.tenant < *tenant)
             .take_while(|(key, _)| key.tenant == *tenant);
         let listed = of_tenant.filter(|(_, known)| known.account.is_some() || known.seen_ms.is_some());
-        let record = |(key, known): (&StationKey, &Known)| StationRecord {
-            key: key.clone(),
-            registered: known.account.is_some(),
-            has_password: known.account == Some(true),
-            location: state.location(known, now_ms),
-            registration: known.registration,
-            seen_ms: known.seen_ms,
-        };
-        listed.take(limit).map(record).collect()
+        listed.take(limit).map(|(key, known)| state.record(key, known, now_ms)).collect()
+    }
+
+    pub(super) fn station(&self, key: &StationKey, now_ms: i64) -> Option<StationRecord> {
+        let state = self.lock();
+        let known = state.stations.get(key)?;
+        let listed = known.account.is_some() || known.seen_ms.is_some();
+        listed.then(|| state.record(key, known, now_ms))
     }
 
     pub(super) fn set_registration(&self, key: &StationKey, registration: Registration) {
@@ -288,6 +287,17 @@ impl Live {
 }
 
 impl State {
+    fn record(&self, key: &StationKey, known: &Known, now_ms: i64) -> StationRecord {
+        StationRecord {
+            key: key.clone(),
+            registered: known.account.is_some(),
+            has_password: known.account == Some(true),
+            location: self.location(known, now_ms),
+            registration: known.registration,
+            seen_ms: known.seen_ms,
+        }
+    }
+
     fn location(&self, known: &Known, now_ms: i64) -> Option<Location> {
         let connected = known.connection.as_ref()?;
         let fresh = self.leases.get(&connected.gateway).is_some_and(|until| *until > now_ms);

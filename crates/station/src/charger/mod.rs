@@ -132,7 +132,7 @@ impl Charger {
         let connectors = (1..=config.connectors.max(1))
             .map(|id| {
                 let mut connector = Connector::new(id, f64::from(random.u32(1_000..2_000_000)));
-                if config.visitors {
+                if id <= config.visited {
                     // The first car comes soon: nobody waits ten minutes for a demonstration to begin.
                     connector.next_car = Some(now.at + shorter(config.pause, &config, &mut random) / 4);
                 }
@@ -401,7 +401,7 @@ impl Charger {
     /// The car goes; the next one will come.
     fn leave(&mut self, id: u32, now: Moment) {
         let next =
-            self.config.visitors.then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
+            (id <= self.config.visited).then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
         if let Some(connector) = self.connector(id) {
             connector.authorizing = false;
             connector.next_car = next;

@@ -1,0 +1,59 @@
+//! What machines ask about the process: is it alive, is it ready, its metrics. No secrets, no stations' ids.
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use std::{fmt, sync::Arc};
+
+/// Tells whether the process takes stations; if not, why.
+pub type Ready = dyn Fn() -> Result<(), String> + Send + Sync;
+
+/// What is asked about.
+#[derive(Clone)]
+struct Admin {
+    registry: Arc<Registry>,
+    ready: Arc<Ready>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Admin")
+    }
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+pub fn router(registry: Arc<Registry>, ready: Arc<Ready>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Admin { registry, ready })
+}
+
+/// Alive as long as it answers.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    match (admin.ready)() {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &admin.registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
+    }
+}

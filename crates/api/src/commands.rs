@@ -1,0 +1,176 @@
+//! `POST /v1/stations/{id}/commands`: one command, and its true outcome.
+
+use crate::{State, judge::judge, problem::Problem, stations::station_id};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State as FromState},
+    http::HeaderMap,
+};
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::time::Duration;
+use switchboard_bus::{
+    Lane,
+    command::{Options, Outcome},
+};
+use switchboard_rpc::Version;
+
+/// How long a station may be waited for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// How long a command may wait for an offline station.
+const TIME_TO_LIVE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Characters of a key or a context.
+const TEXT_CHARACTERS_MAX: usize = 255;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Request {
+    action: String,
+    payload: Option<Box<RawValue>>,
+    timeout_ms: Option<u64>,
+    time_to_live_ms: Option<u64>,
+    key: Option<String>,
+    context: Option<String>,
+    lane: Option<LaneName>,
+    #[serde(default)]
+    raw: bool,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum LaneName {
+    Urgent,
+    Normal,
+}
+
+/// The outcome as the API tells it. Payloads are the station's own text.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OutcomeView {
+    station: String,
+    action: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+}
+
+/// Sends a command and answers when its outcome is known.
+pub(crate) async fn send(
+    FromState(state): FromState<State>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<OutcomeView>, Problem> {
+    let key = state.key(station_id(id)?);
+    let request: Request = crate::json_body(&headers, &body)?;
+    let options = options(&request)?;
+    let payload = request.payload.as_ref().map_or("{}", |payload| payload.get());
+    if request.raw {
+        // Without a schema only what every CALL must be can be asked: the commander refuses what is no object.
+    } else {
+        let location = state.directory().locate(&key, crate::now_ms()).await?;
+        let spoken = location.map(|location| [location.version]);
+        judge(
+            spoken.as_ref().map_or(&Version::ALL[..], |version| &version[..]),
+            &request.action,
+            payload.as_bytes(),
+        )?;
+    }
+    let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
+    let outcome =
+        state.commander().command(&key.tenant, &key.station, &request.action, payload, options).await?;
+    tracing::info!(station = %key.station, action = request.action, outcome = name(&outcome), "command");
+    Ok(Json(OutcomeView {
+        station: key.station.to_string(),
+        outcome: name(&outcome),
+        key: request.key,
+        context: request.context,
+        action: request.action,
+        ..view(outcome)
+    }))
+}
+
+fn options(request: &Request) -> Result<Options, Problem> {
+    let mut options = Options::default();
+    let refuse = |detail: String| Err(Problem::bad_request("invalid_option", detail));
+    if let Some(timeout) = request.timeout_ms.map(Duration::from_millis) {
+        if timeout.is_zero() || timeout > TIMEOUT_MAX {
+            return refuse(format!("the timeout must be between 1 ms and {} s", TIMEOUT_MAX.as_secs()));
+        }
+        options.timeout = timeout;
+    }
+    if let Some(time_to_live) = request.time_to_live_ms.map(Duration::from_millis) {
+        if time_to_live > TIME_TO_LIVE_MAX {
+            return refuse("the time to live must be at most 30 days".to_owned());
+        }
+        options.time_to_live = time_to_live;
+    }
+    for text in [&request.key, &request.context].into_iter().flatten() {
+        if text.is_empty() || text.chars().count() > TEXT_CHARACTERS_MAX || text.chars().any(char::is_control)
+        {
+            return refuse(format!(
+                "key and context must have 1 to {TEXT_CHARACTERS_MAX} characters, none of them control characters"
+            ));
+        }
+    }
+    options.key = request.key.as_deref().map(ByteString::from);
+    options.context = request.context.as_deref().map(ByteString::from);
+    options.lane = match request.lane {
+        Some(LaneName::Urgent) => Lane::Urgent,
+        Some(LaneName::Normal) | None => Lane::Normal,
+    };
+    Ok(options)
+}
+
+const fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered(_) => "answered",
+        Outcome::Refused { .. } => "refused",
+        Outcome::Offline => "offline",
+        Outcome::Busy => "busy",
+        Outcome::Expired => "expired",
+        Outcome::Cancelled => "cancelled",
+        Outcome::NotSent => "notSent",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+fn view(outcome: Outcome) -> OutcomeView {
+    let mut view = OutcomeView {
+        station: String::new(),
+        action: String::new(),
+        outcome: "",
+        payload: None,
+        code: None,
+        description: None,
+        details: None,
+        key: None,
+        context: None,
+    };
+    // The station's text was found to be a frame, whose insides need not be JSON: then it is told as a text.
+    let raw = |text: &str| {
+        RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text)).ok()
+    };
+    match outcome {
+        Outcome::Answered(payload) => view.payload = raw(&payload),
+        Outcome::Refused { code, description, details } => {
+            view.code = Some(code.to_string());
+            view.description = Some(description.to_string());
+            view.details = raw(&details);
+        }
+        _ => {}
+    }
+    view
+}

@@ -1,0 +1,86 @@
+//! Settings that are one of a few words.
+
+use super::{
+    LogFormat,
+    value::{Raw, Readable},
+};
+use switchboard_gateway::{BillingDeadline, NoCommonVersion};
+use switchboard_router::Registration;
+use switchboard_rpc::Version;
+
+/// A type whose values are words.
+macro_rules! words {
+    ($type:ty { $($word:literal => $value:path),+ $(,)? }) => {
+        impl Readable for $type {
+            fn expected() -> String {
+                one_of(&[$($word),+])
+            }
+            fn read(raw: Raw<'_>) -> Option<Self> {
+                match String::read(raw)?.as_str() {
+                    $($word => Some($value),)+
+                    _ => None,
+                }
+            }
+            fn show(&self) -> Option<String> {
+                $(if *self == $value {
+                    return Some(format!("{:?}", $word));
+                })+
+                None
+            }
+        }
+    };
+}
+
+words!(LogFormat { "text" => Self::Text, "json" => Self::Json });
+words!(NoCommonVersion { "reject" => Self::Reject, "accept_then_close" => Self::AcceptThenClose });
+words!(BillingDeadline { "close" => Self::Close, "silence" => Self::Silence });
+words!(Registration { "accepted" => Self::Accepted, "pending" => Self::Pending, "rejected" => Self::Rejected });
+words!(Version { "1.6" => Self::V16, "2.0.1" => Self::V201, "2.1" => Self::V21 });
+
+impl Readable for Vec<Version> {
+    fn expected() -> String {
+        "a list, not empty, of \"1.6\", \"2.0.1\" and \"2.1\"; from flag and environment with commas"
+            .to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Option<Self> {
+        let list: Option<Self> = match raw {
+            Raw::Toml(value) => value.as_array()?.iter().map(|one| Version::read(Raw::Toml(one))).collect(),
+            Raw::Text(text) => text.split(',').map(|one| Version::read(Raw::Text(one.trim()))).collect(),
+        };
+        list.filter(|list| !list.is_empty())
+    }
+
+    fn show(&self) -> Option<String> {
+        let words: Vec<String> = self.iter().filter_map(Readable::show).collect();
+        Some(format!("[{}]", words.join(", ")))
+    }
+}
+
+/// `"a", "b" or "c"`
+fn one_of(words: &[&str]) -> String {
+    let mut text = String::new();
+    for (index, word) in words.iter().enumerate() {
+        text.push_str(match index {
+            0 => "",
+            _ if index + 1 == words.len() => " or ",
+            _ => ", ",
+        });
+        text.push_str(&format!("{word:?}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_a_list() {
+        assert_eq!(Vec::<Version>::read(Raw::Text("2.0.1, 1.6")), Some(vec![Version::V201, Version::V16]));
+        for wrong in ["", "1.5", "1.6,"] {
+            assert_eq!(Vec::<Version>::read(Raw::Text(wrong)), None, "{wrong}");
+        }
+        assert_eq!(Registration::expected(), "\"accepted\", \"pending\" or \"rejected\"");
+    }
+}
