@@ -38,9 +38,10 @@ use std::{
 /// clock did; commands ([`call`](Self::call), [`answer`](Self::answer), …) take what our side wants; `poll_*` gives out
 /// what the caller must do now; the rest only looks.
 ///
-/// **The contract**: after each `handle_*` or command, call [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event) until both give `None`, then wait for input, for a command, or until
-/// [`poll_timeout`](Self::poll_timeout). While [`wants_input`](Self::wants_input) is false, do not read: that is how a
+/// **The contract**: after each `handle_*` or command, call [`poll_transmit`](Self::poll_transmit) until it gives `None`,
+/// then [`poll_event`](Self::poll_event) until it does, then wait for input, for a command, or until
+/// [`poll_timeout`](Self::poll_timeout). In this order one round is enough: to write a text may bring events, to take an
+/// event never brings a text. While [`wants_input`](Self::wants_input) is false, do not read: that is how a
 /// peer that sends faster than it is served is slowed down, and why nothing here grows without bound.
 ///
 /// ```

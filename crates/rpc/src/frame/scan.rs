@@ -153,6 +153,9 @@ fn number_end(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
 /// The end of a string whose opening quote is before `at`, with its escapes and control characters checked.
 fn string_end(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     loop {
+        at = skip_plain(bytes, at, |word| {
+            zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | controls(word)
+        });
         match bytes.get(at) {
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => match bytes.get(at + 1) {
@@ -207,24 +210,33 @@ const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
 const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; 8]);
 
-/// Marks the bytes of `word` that are zero; the lowest mark is exact.
+/// Marks the bytes of `word` that are zero. Bytes after such a one may be marked wrongly; the lowest mark is right.
 const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// The end of a string in a payload whose opening quote is before `at`: eight bytes at a step, for strings are most of
-/// a payload and too short for a search that must be set up.
+/// Marks the bytes of `word` that are control characters, as far as [`zero_bytes`] is right.
+const fn controls(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word & HIGHS
+}
+
+/// Goes on to the next byte that is marked, eight at a step: strings are most of a frame, and too short for a search
+/// that must be set up. Near the end of the text it may stop early.
+fn skip_plain(bytes: &[u8], mut at: usize, marks: impl Fn(u64) -> u64) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marked = marks(u64::from_le_bytes(*chunk));
+        if marked != 0 {
+            return at + (marked.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at
+}
+
+/// The end of a string in a payload whose opening quote is before `at`. Its reader will look at what it says.
 fn skip_string(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     loop {
-        while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-            let word = u64::from_le_bytes(*chunk);
-            let hits = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
-            if hits != 0 {
-                at += (hits.trailing_zeros() / 8) as usize;
-                break;
-            }
-            at += 8;
-        }
+        at = skip_plain(bytes, at, |word| zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES));
         match bytes.get(at) {
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => at += 2,
