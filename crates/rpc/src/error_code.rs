@@ -90,3 +90,67 @@ impl fmt::Display for ErrorCode {
         formatter.write_str(self.as_str(Version::V201))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables of OCPP-J 1.6 (table 7, errata 5) and of part 4 of 2.0.1 and 2.1 (tables 8 and 9).
+    #[test]
+    fn each_version_has_its_own_spelling_and_its_own_set() {
+        let spelled = |version| {
+            let mut names: Vec<_> = ErrorCode::ALL.map(|code| code.as_str(version)).to_vec();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        assert_eq!(
+            spelled(Version::V16),
+            [
+                "FormationViolation",
+                "GenericError",
+                "InternalError",
+                "NotImplemented",
+                "NotSupported",
+                "OccurenceConstraintViolation",
+                "PropertyConstraintViolation",
+                "ProtocolError",
+                "SecurityError",
+                "TypeConstraintViolation",
+            ]
+        );
+        for version in [Version::V201, Version::V21] {
+            assert_eq!(
+                spelled(version),
+                [
+                    "FormatViolation",
+                    "GenericError",
+                    "InternalError",
+                    "MessageTypeNotSupported",
+                    "NotImplemented",
+                    "NotSupported",
+                    "OccurrenceConstraintViolation",
+                    "PropertyConstraintViolation",
+                    "ProtocolError",
+                    "RpcFrameworkError",
+                    "SecurityError",
+                    "TypeConstraintViolation",
+                ]
+            );
+        }
+    }
+
+    /// V11
+    #[test]
+    fn both_spellings_are_understood() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_wire(code.as_str(Version::V21)), Some(code));
+        }
+        assert_eq!(ErrorCode::from_wire("FormationViolation"), Some(ErrorCode::FormatViolation));
+        let occurrence = Some(ErrorCode::OccurrenceConstraintViolation);
+        assert_eq!(ErrorCode::from_wire("OccurenceConstraintViolation"), occurrence);
+        for unknown in ["", "genericerror", "GenericError ", "Whatever"] {
+            assert_eq!(ErrorCode::from_wire(unknown), None);
+        }
+    }
+}

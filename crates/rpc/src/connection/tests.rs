@@ -354,6 +354,38 @@ fn the_same_call_again_gets_the_same_answer_and_is_handled_once() {
     side.advance(1);
     side.receive_call("a", "StartTransaction");
     side.expect(&[], &["called 4 a StartTransaction"]);
+    side.answer(4, "a", "{}").unwrap();
+    side.transmits();
+    // Also when the clock was not told.
+    side.now += Duration::from_secs(60);
+    side.receive_call("a", "StartTransaction");
+    side.expect(&[], &["called 5 a StartTransaction"]);
+}
+
+/// C09
+#[test]
+fn a_station_that_never_rests_is_remembered_for_a_minute_all_the_same() {
+    let mut side = Side::csms(V16);
+    // A month, one call in twenty seconds.
+    for round in 0..130_000_u64 {
+        side.receive_call(&round.to_string(), "MeterValues");
+        assert_eq!(side.events().len(), 1, "{round}");
+        side.answer(side.connection.last_seq(), &round.to_string(), "{}").unwrap();
+        side.transmits();
+        side.now += Duration::from_secs(20);
+        if side.connection.poll_timeout().is_some_and(|timeout| timeout <= side.now) {
+            side.connection.handle_timeout(side.now);
+        }
+        assert!(side.connection.inbound.kept_bytes() <= 1024);
+        if round % 1000 == 999 {
+            side.receive_call(&round.to_string(), "MeterValues");
+            assert_eq!((side.transmits().len(), side.events().len()), (1, 0), "{round}");
+            side.receive_call(&(round - 3).to_string(), "MeterValues");
+            assert_eq!((side.transmits().len(), side.events().len()), (0, 1), "{round}");
+            side.answer(side.connection.last_seq(), &(round - 3).to_string(), "{}").unwrap();
+            side.transmits();
+        }
+    }
 }
 
 /// C09
