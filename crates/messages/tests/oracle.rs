@@ -1,6 +1,8 @@
 //! All 387 schemas against an independent judge: instances made from the official schemas by `oracle/instances.py`,
 //! each judged by Python's `jsonschema`. Nothing valid may be refused, nothing invalid accepted in strict mode, and no
 //! value lost on the way through the types.
+#![cfg(all(feature = "v16", feature = "v201", feature = "v21"))]
+#![expect(clippy::print_stderr, reason = "a test tells its findings")]
 
 use anyhow::{Context, Result};
 use serde_json::value::RawValue;
@@ -9,7 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use switchboard_messages::{
-    Decimal, DecodeError, Decoded, Mode, Sender, Timestamp, Violation, ViolationKind, v16, v201, v21,
+    Decimal, DecodeError, Decoded, Mode, Sender, Timestamp, Violation, ViolationKind, v16, v21, v201,
 };
 
 #[test]
@@ -38,7 +40,9 @@ struct Instance<'a> {
 }
 
 fn compare(version: &str, schemas: usize) -> Result<()> {
-    let Some(python) = switchboard_testkit::tools::python(&format!("oracle {version}"))? else { return Ok(()) };
+    let Some(python) = switchboard_testkit::tools::python(&format!("oracle {version}"))? else {
+        return Ok(());
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/instances.py");
     let mut judge = Command::new(python).arg(script).arg(version).stdout(Stdio::piped()).spawn()?;
     let output = judge.stdout.take().context("the judge says nothing")?;
@@ -94,10 +98,18 @@ macro_rules! messages {
         impl Messages for $name {
             type Request = $module::AnyRequest;
             type Response = $module::AnyResponse;
-            fn request(action: &str, payload: &[u8], mode: Mode) -> Result<Decoded<Self::Request>, DecodeError> {
+            fn request(
+                action: &str,
+                payload: &[u8],
+                mode: Mode,
+            ) -> Result<Decoded<Self::Request>, DecodeError> {
                 $module::decode(action, Sender::Either, payload, mode)
             }
-            fn response(action: &str, payload: &[u8], mode: Mode) -> Result<Decoded<Self::Response>, DecodeError> {
+            fn response(
+                action: &str,
+                payload: &[u8],
+                mode: Mode,
+            ) -> Result<Decoded<Self::Response>, DecodeError> {
                 $module::decode_response(action, payload, mode)
             }
             fn write_request(message: &Self::Request) -> Result<Vec<u8>, String> {
@@ -179,7 +191,8 @@ fn accepted(instance: &Instance<'_>, outcome: &Outcome) -> Result<(), String> {
         Ok((warnings, true)) if warnings.is_empty() => {}
         other => return Err(format!("valid, and read leniently as {other:?}")),
     }
-    let written = outcome.strict.as_ref().map_err(|violations| format!("valid, and refused: {violations:?}"))?;
+    let written =
+        outcome.strict.as_ref().map_err(|violations| format!("valid, and refused: {violations:?}"))?;
     let written = str::from_utf8(written).map_err(|error| error.to_string())?;
     if same(instance.text, written, instance.what.starts_with("integer")) {
         Ok(())
@@ -189,19 +202,21 @@ fn accepted(instance: &Instance<'_>, outcome: &Outcome) -> Result<(), String> {
 }
 
 fn refused(instance: &Instance<'_>, outcome: Outcome) -> Result<(), String> {
-    let violations = match outcome.strict {
-        Ok(_) => return Err("invalid, and accepted".to_owned()),
-        Err(violations) => violations,
-    };
+    let Err(violations) = outcome.strict else { return Err("invalid, and accepted".to_owned()) };
     if violations != outcome.validated {
         return Err(format!("reading finds {violations:?}, validation {:?}", outcome.validated));
     }
     if instance.finding.is_empty() {
         return Ok(());
     }
-    let (kind, member) = instance.finding.split_once(' ').map_or((instance.finding, None), |(kind, member)| (kind, Some(member)));
-    let pointer = member.map_or_else(|| instance.pointer.to_owned(), |member| format!("{}/{member}", instance.pointer));
-    let is_expected = |violation: &Violation| format!("{:?}", violation.kind) == kind && violation.pointer == pointer;
+    let (kind, member) = instance
+        .finding
+        .split_once(' ')
+        .map_or((instance.finding, None), |(kind, member)| (kind, Some(member)));
+    let pointer =
+        member.map_or_else(|| instance.pointer.to_owned(), |member| format!("{}/{member}", instance.pointer));
+    let is_expected =
+        |violation: &Violation| format!("{:?}", violation.kind) == kind && violation.pointer == pointer;
     if violations.len() != 1 || !is_expected(&violations[0]) {
         return Err(format!("{kind} expected at {pointer}, found {violations:?}"));
     }
@@ -231,7 +246,10 @@ fn forgiven(
     };
     match lenient {
         Ok((warnings, _)) if passes != Some(false) => {
-            if warnings.len() == 1 && warnings[0].pointer == violation.pointer && warnings[0].kind == violation.kind {
+            if warnings.len() == 1
+                && warnings[0].pointer == violation.pointer
+                && warnings[0].kind == violation.kind
+            {
                 Ok(())
             } else {
                 Err(format!("{violation:?} forgiven with {warnings:?}"))

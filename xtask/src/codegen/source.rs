@@ -107,24 +107,27 @@ pub(super) fn load(package: &Path, version: &str) -> Result<Schemas> {
     Ok(schemas)
 }
 
+/// The package in the project's tool folder, if it is there.
+pub(super) fn present(root: &Path) -> Result<Option<PathBuf>> {
+    let tools = root.join(".tools");
+    let unpacked = tools.join("wheels/ocpp");
+    let found = installed(&tools.join("venv/lib"))?;
+    Ok(found.or_else(|| unpacked.join("v21/schemas").is_dir().then_some(unpacked)))
+}
+
 /// Finds the package in the project's tool folder, or downloads it there.
 pub(super) fn package(root: &Path) -> Result<PathBuf> {
-    let tools = root.join(".tools");
-    if let Some(found) = installed(&tools.join("venv/lib"))? {
+    if let Some(found) = present(root)? {
         return Ok(found);
     }
-    let wheels = tools.join("wheels");
-    let unpacked = wheels.join("ocpp");
-    if !unpacked.join("v21/schemas").is_dir() {
-        download(&wheels).with_context(|| {
-            format!(
-                "the schemas are not at hand: neither installed in {} nor could pip fetch {PACKAGE}; \
-                 `cargo xtask test --install` installs them",
-                tools.join("venv").display()
-            )
-        })?;
-    }
-    Ok(unpacked)
+    let wheels = root.join(".tools/wheels");
+    download(&wheels).with_context(|| {
+        format!(
+            "the schemas are not at hand: neither installed in .tools/venv nor could pip fetch {PACKAGE}; \
+             `cargo xtask tools --install` installs them"
+        )
+    })?;
+    Ok(wheels.join("ocpp"))
 }
 
 fn installed(library: &Path) -> Result<Option<PathBuf>> {

@@ -27,7 +27,7 @@ impl Tables {
             let node = self.name(&message.shape);
             let schema = message_schema(&message.name);
             let exact = message.exact;
-            line!(text, "pub(super) static {schema}: Schema = Schema {{ node: &{node}, exact: {exact} }};");
+            line!(text, "pub(crate) static {schema}: Schema = Schema {{ node: &{node}, exact: {exact} }};");
         }
         for (name, value) in &self.statics {
             line!(text, "static {name}: Node = {value};");

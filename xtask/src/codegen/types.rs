@@ -95,7 +95,7 @@ impl Types<'_> {
         let mut text = format!("//! Messages of {version}.\n");
         text.push_str(GENERATED);
         text.push_str(
-            "\nmod enumerations;\nmod objects;\nmod requests;\nmod responses;\nmod schema;\n\n\
+            "\nmod enumerations;\nmod objects;\nmod requests;\nmod responses;\npub(crate) mod schema;\n\n\
              pub use enumerations::*;\npub use objects::*;\npub use requests::*;\npub use responses::*;\n\n\
              use crate::message::dispatch;\n\n",
         );

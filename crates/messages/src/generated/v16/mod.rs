@@ -5,7 +5,7 @@ mod enumerations;
 mod objects;
 mod requests;
 mod responses;
-mod schema;
+pub(crate) mod schema;
 
 pub use enumerations::*;
 pub use objects::*;

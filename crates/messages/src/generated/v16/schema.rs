@@ -3,146 +3,146 @@
 
 use crate::schema::{MANY, Node, Schema, optional, required};
 
-pub(super) static AUTHORIZE_REQUEST_SCHEMA: Schema = Schema { node: &AUTHORIZE_REQUEST, exact: true };
-pub(super) static AUTHORIZE_RESPONSE_SCHEMA: Schema = Schema { node: &AUTHORIZE_RESPONSE, exact: true };
-pub(super) static BOOT_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static AUTHORIZE_REQUEST_SCHEMA: Schema = Schema { node: &AUTHORIZE_REQUEST, exact: true };
+pub(crate) static AUTHORIZE_RESPONSE_SCHEMA: Schema = Schema { node: &AUTHORIZE_RESPONSE, exact: true };
+pub(crate) static BOOT_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &BOOT_NOTIFICATION_REQUEST, exact: true };
-pub(super) static BOOT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static BOOT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &BOOT_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static CANCEL_RESERVATION_REQUEST_SCHEMA: Schema =
+pub(crate) static CANCEL_RESERVATION_REQUEST_SCHEMA: Schema =
     Schema { node: &CANCEL_RESERVATION_REQUEST, exact: true };
-pub(super) static CANCEL_RESERVATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static CANCEL_RESERVATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &CANCEL_RESERVATION_RESPONSE, exact: true };
-pub(super) static CERTIFICATE_SIGNED_REQUEST_SCHEMA: Schema =
+pub(crate) static CERTIFICATE_SIGNED_REQUEST_SCHEMA: Schema =
     Schema { node: &CERTIFICATE_SIGNED_REQUEST, exact: true };
-pub(super) static CERTIFICATE_SIGNED_RESPONSE_SCHEMA: Schema =
+pub(crate) static CERTIFICATE_SIGNED_RESPONSE_SCHEMA: Schema =
     Schema { node: &CERTIFICATE_SIGNED_RESPONSE, exact: true };
-pub(super) static CHANGE_AVAILABILITY_REQUEST_SCHEMA: Schema =
+pub(crate) static CHANGE_AVAILABILITY_REQUEST_SCHEMA: Schema =
     Schema { node: &CHANGE_AVAILABILITY_REQUEST, exact: true };
-pub(super) static CHANGE_AVAILABILITY_RESPONSE_SCHEMA: Schema =
+pub(crate) static CHANGE_AVAILABILITY_RESPONSE_SCHEMA: Schema =
     Schema { node: &CHANGE_AVAILABILITY_RESPONSE, exact: true };
-pub(super) static CHANGE_CONFIGURATION_REQUEST_SCHEMA: Schema =
+pub(crate) static CHANGE_CONFIGURATION_REQUEST_SCHEMA: Schema =
     Schema { node: &CHANGE_CONFIGURATION_REQUEST, exact: true };
-pub(super) static CHANGE_CONFIGURATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static CHANGE_CONFIGURATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &CHANGE_CONFIGURATION_RESPONSE, exact: true };
-pub(super) static CLEAR_CACHE_REQUEST_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_REQUEST, exact: true };
-pub(super) static CLEAR_CACHE_RESPONSE_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_RESPONSE, exact: true };
-pub(super) static CLEAR_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
+pub(crate) static CLEAR_CACHE_REQUEST_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_REQUEST, exact: true };
+pub(crate) static CLEAR_CACHE_RESPONSE_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_RESPONSE, exact: true };
+pub(crate) static CLEAR_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
     Schema { node: &CLEAR_CHARGING_PROFILE_REQUEST, exact: true };
-pub(super) static CLEAR_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
+pub(crate) static CLEAR_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
     Schema { node: &CLEAR_CHARGING_PROFILE_RESPONSE, exact: true };
-pub(super) static DATA_TRANSFER_REQUEST_SCHEMA: Schema = Schema { node: &DATA_TRANSFER_REQUEST, exact: true };
-pub(super) static DATA_TRANSFER_RESPONSE_SCHEMA: Schema =
+pub(crate) static DATA_TRANSFER_REQUEST_SCHEMA: Schema = Schema { node: &DATA_TRANSFER_REQUEST, exact: true };
+pub(crate) static DATA_TRANSFER_RESPONSE_SCHEMA: Schema =
     Schema { node: &DATA_TRANSFER_RESPONSE, exact: true };
-pub(super) static DELETE_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static DELETE_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &DELETE_CERTIFICATE_REQUEST, exact: true };
-pub(super) static DELETE_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static DELETE_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &DELETE_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static DIAGNOSTICS_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static DIAGNOSTICS_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &DIAGNOSTICS_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static DIAGNOSTICS_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static DIAGNOSTICS_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &DIAGNOSTICS_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static EXTENDED_TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
+pub(crate) static EXTENDED_TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
     Schema { node: &EXTENDED_TRIGGER_MESSAGE_REQUEST, exact: true };
-pub(super) static EXTENDED_TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
+pub(crate) static EXTENDED_TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
     Schema { node: &EXTENDED_TRIGGER_MESSAGE_RESPONSE, exact: true };
-pub(super) static FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &FIRMWARE_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &FIRMWARE_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static GET_COMPOSITE_SCHEDULE_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_COMPOSITE_SCHEDULE_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_COMPOSITE_SCHEDULE_REQUEST, exact: true };
-pub(super) static GET_COMPOSITE_SCHEDULE_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_COMPOSITE_SCHEDULE_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_COMPOSITE_SCHEDULE_RESPONSE, exact: true };
-pub(super) static GET_CONFIGURATION_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_CONFIGURATION_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_CONFIGURATION_REQUEST, exact: true };
-pub(super) static GET_CONFIGURATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_CONFIGURATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_CONFIGURATION_RESPONSE, exact: true };
-pub(super) static GET_DIAGNOSTICS_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_DIAGNOSTICS_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_DIAGNOSTICS_REQUEST, exact: true };
-pub(super) static GET_DIAGNOSTICS_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_DIAGNOSTICS_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_DIAGNOSTICS_RESPONSE, exact: true };
-pub(super) static GET_INSTALLED_CERTIFICATE_IDS_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_INSTALLED_CERTIFICATE_IDS_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_INSTALLED_CERTIFICATE_IDS_REQUEST, exact: true };
-pub(super) static GET_INSTALLED_CERTIFICATE_IDS_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_INSTALLED_CERTIFICATE_IDS_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_INSTALLED_CERTIFICATE_IDS_RESPONSE, exact: true };
-pub(super) static GET_LOCAL_LIST_VERSION_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_LOCAL_LIST_VERSION_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_LOCAL_LIST_VERSION_REQUEST, exact: true };
-pub(super) static GET_LOCAL_LIST_VERSION_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_LOCAL_LIST_VERSION_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_LOCAL_LIST_VERSION_RESPONSE, exact: true };
-pub(super) static GET_LOG_REQUEST_SCHEMA: Schema = Schema { node: &GET_LOG_REQUEST, exact: true };
-pub(super) static GET_LOG_RESPONSE_SCHEMA: Schema = Schema { node: &GET_LOG_RESPONSE, exact: true };
-pub(super) static HEARTBEAT_REQUEST_SCHEMA: Schema = Schema { node: &HEARTBEAT_REQUEST, exact: true };
-pub(super) static HEARTBEAT_RESPONSE_SCHEMA: Schema = Schema { node: &HEARTBEAT_RESPONSE, exact: true };
-pub(super) static INSTALL_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_LOG_REQUEST_SCHEMA: Schema = Schema { node: &GET_LOG_REQUEST, exact: true };
+pub(crate) static GET_LOG_RESPONSE_SCHEMA: Schema = Schema { node: &GET_LOG_RESPONSE, exact: true };
+pub(crate) static HEARTBEAT_REQUEST_SCHEMA: Schema = Schema { node: &HEARTBEAT_REQUEST, exact: true };
+pub(crate) static HEARTBEAT_RESPONSE_SCHEMA: Schema = Schema { node: &HEARTBEAT_RESPONSE, exact: true };
+pub(crate) static INSTALL_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &INSTALL_CERTIFICATE_REQUEST, exact: true };
-pub(super) static INSTALL_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static INSTALL_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &INSTALL_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static LOG_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static LOG_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &LOG_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static LOG_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static LOG_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &LOG_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static METER_VALUES_REQUEST_SCHEMA: Schema = Schema { node: &METER_VALUES_REQUEST, exact: true };
-pub(super) static METER_VALUES_RESPONSE_SCHEMA: Schema = Schema { node: &METER_VALUES_RESPONSE, exact: true };
-pub(super) static REMOTE_START_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static METER_VALUES_REQUEST_SCHEMA: Schema = Schema { node: &METER_VALUES_REQUEST, exact: true };
+pub(crate) static METER_VALUES_RESPONSE_SCHEMA: Schema = Schema { node: &METER_VALUES_RESPONSE, exact: true };
+pub(crate) static REMOTE_START_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &REMOTE_START_TRANSACTION_REQUEST, exact: true };
-pub(super) static REMOTE_START_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static REMOTE_START_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &REMOTE_START_TRANSACTION_RESPONSE, exact: true };
-pub(super) static REMOTE_STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static REMOTE_STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &REMOTE_STOP_TRANSACTION_REQUEST, exact: true };
-pub(super) static REMOTE_STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static REMOTE_STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &REMOTE_STOP_TRANSACTION_RESPONSE, exact: true };
-pub(super) static RESERVE_NOW_REQUEST_SCHEMA: Schema = Schema { node: &RESERVE_NOW_REQUEST, exact: true };
-pub(super) static RESERVE_NOW_RESPONSE_SCHEMA: Schema = Schema { node: &RESERVE_NOW_RESPONSE, exact: true };
-pub(super) static RESET_REQUEST_SCHEMA: Schema = Schema { node: &RESET_REQUEST, exact: true };
-pub(super) static RESET_RESPONSE_SCHEMA: Schema = Schema { node: &RESET_RESPONSE, exact: true };
-pub(super) static SECURITY_EVENT_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static RESERVE_NOW_REQUEST_SCHEMA: Schema = Schema { node: &RESERVE_NOW_REQUEST, exact: true };
+pub(crate) static RESERVE_NOW_RESPONSE_SCHEMA: Schema = Schema { node: &RESERVE_NOW_RESPONSE, exact: true };
+pub(crate) static RESET_REQUEST_SCHEMA: Schema = Schema { node: &RESET_REQUEST, exact: true };
+pub(crate) static RESET_RESPONSE_SCHEMA: Schema = Schema { node: &RESET_RESPONSE, exact: true };
+pub(crate) static SECURITY_EVENT_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &SECURITY_EVENT_NOTIFICATION_REQUEST, exact: true };
-pub(super) static SECURITY_EVENT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static SECURITY_EVENT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &SECURITY_EVENT_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static SEND_LOCAL_LIST_REQUEST_SCHEMA: Schema =
+pub(crate) static SEND_LOCAL_LIST_REQUEST_SCHEMA: Schema =
     Schema { node: &SEND_LOCAL_LIST_REQUEST, exact: true };
-pub(super) static SEND_LOCAL_LIST_RESPONSE_SCHEMA: Schema =
+pub(crate) static SEND_LOCAL_LIST_RESPONSE_SCHEMA: Schema =
     Schema { node: &SEND_LOCAL_LIST_RESPONSE, exact: true };
-pub(super) static SET_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_CHARGING_PROFILE_REQUEST, exact: true };
-pub(super) static SET_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_CHARGING_PROFILE_RESPONSE, exact: true };
-pub(super) static SIGN_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static SIGN_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &SIGN_CERTIFICATE_REQUEST, exact: true };
-pub(super) static SIGN_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SIGN_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SIGN_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static SIGNED_FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static SIGNED_FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &SIGNED_FIRMWARE_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static SIGNED_FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static SIGNED_FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &SIGNED_FIRMWARE_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static SIGNED_UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
+pub(crate) static SIGNED_UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
     Schema { node: &SIGNED_UPDATE_FIRMWARE_REQUEST, exact: true };
-pub(super) static SIGNED_UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SIGNED_UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SIGNED_UPDATE_FIRMWARE_RESPONSE, exact: true };
-pub(super) static START_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static START_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &START_TRANSACTION_REQUEST, exact: true };
-pub(super) static START_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static START_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &START_TRANSACTION_RESPONSE, exact: true };
-pub(super) static STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &STOP_TRANSACTION_REQUEST, exact: false };
-pub(super) static STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &STOP_TRANSACTION_RESPONSE, exact: true };
-pub(super) static TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
+pub(crate) static TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
     Schema { node: &TRIGGER_MESSAGE_REQUEST, exact: true };
-pub(super) static TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
+pub(crate) static TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
     Schema { node: &TRIGGER_MESSAGE_RESPONSE, exact: true };
-pub(super) static UNLOCK_CONNECTOR_REQUEST_SCHEMA: Schema =
+pub(crate) static UNLOCK_CONNECTOR_REQUEST_SCHEMA: Schema =
     Schema { node: &UNLOCK_CONNECTOR_REQUEST, exact: true };
-pub(super) static UNLOCK_CONNECTOR_RESPONSE_SCHEMA: Schema =
+pub(crate) static UNLOCK_CONNECTOR_RESPONSE_SCHEMA: Schema =
     Schema { node: &UNLOCK_CONNECTOR_RESPONSE, exact: true };
-pub(super) static UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
+pub(crate) static UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
     Schema { node: &UPDATE_FIRMWARE_REQUEST, exact: true };
-pub(super) static UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
+pub(crate) static UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
     Schema { node: &UPDATE_FIRMWARE_RESPONSE, exact: true };
 static AUTHORIZATION_DATA: Node = Node::Object {
     members: &[required("idTag", &TEXT_20), optional("idTagInfo", &ID_TAG_INFO)],

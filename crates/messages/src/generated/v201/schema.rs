@@ -3,237 +3,237 @@
 
 use crate::schema::{MANY, Node, Schema, optional, required};
 
-pub(super) static AUTHORIZE_REQUEST_SCHEMA: Schema = Schema { node: &AUTHORIZE_REQUEST, exact: true };
-pub(super) static AUTHORIZE_RESPONSE_SCHEMA: Schema = Schema { node: &AUTHORIZE_RESPONSE, exact: true };
-pub(super) static BOOT_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static AUTHORIZE_REQUEST_SCHEMA: Schema = Schema { node: &AUTHORIZE_REQUEST, exact: true };
+pub(crate) static AUTHORIZE_RESPONSE_SCHEMA: Schema = Schema { node: &AUTHORIZE_RESPONSE, exact: true };
+pub(crate) static BOOT_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &BOOT_NOTIFICATION_REQUEST, exact: true };
-pub(super) static BOOT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static BOOT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &BOOT_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static CANCEL_RESERVATION_REQUEST_SCHEMA: Schema =
+pub(crate) static CANCEL_RESERVATION_REQUEST_SCHEMA: Schema =
     Schema { node: &CANCEL_RESERVATION_REQUEST, exact: true };
-pub(super) static CANCEL_RESERVATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static CANCEL_RESERVATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &CANCEL_RESERVATION_RESPONSE, exact: true };
-pub(super) static CERTIFICATE_SIGNED_REQUEST_SCHEMA: Schema =
+pub(crate) static CERTIFICATE_SIGNED_REQUEST_SCHEMA: Schema =
     Schema { node: &CERTIFICATE_SIGNED_REQUEST, exact: true };
-pub(super) static CERTIFICATE_SIGNED_RESPONSE_SCHEMA: Schema =
+pub(crate) static CERTIFICATE_SIGNED_RESPONSE_SCHEMA: Schema =
     Schema { node: &CERTIFICATE_SIGNED_RESPONSE, exact: true };
-pub(super) static CHANGE_AVAILABILITY_REQUEST_SCHEMA: Schema =
+pub(crate) static CHANGE_AVAILABILITY_REQUEST_SCHEMA: Schema =
     Schema { node: &CHANGE_AVAILABILITY_REQUEST, exact: true };
-pub(super) static CHANGE_AVAILABILITY_RESPONSE_SCHEMA: Schema =
+pub(crate) static CHANGE_AVAILABILITY_RESPONSE_SCHEMA: Schema =
     Schema { node: &CHANGE_AVAILABILITY_RESPONSE, exact: true };
-pub(super) static CLEAR_CACHE_REQUEST_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_REQUEST, exact: true };
-pub(super) static CLEAR_CACHE_RESPONSE_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_RESPONSE, exact: true };
-pub(super) static CLEAR_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
+pub(crate) static CLEAR_CACHE_REQUEST_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_REQUEST, exact: true };
+pub(crate) static CLEAR_CACHE_RESPONSE_SCHEMA: Schema = Schema { node: &CLEAR_CACHE_RESPONSE, exact: true };
+pub(crate) static CLEAR_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
     Schema { node: &CLEAR_CHARGING_PROFILE_REQUEST, exact: true };
-pub(super) static CLEAR_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
+pub(crate) static CLEAR_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
     Schema { node: &CLEAR_CHARGING_PROFILE_RESPONSE, exact: true };
-pub(super) static CLEAR_DISPLAY_MESSAGE_REQUEST_SCHEMA: Schema =
+pub(crate) static CLEAR_DISPLAY_MESSAGE_REQUEST_SCHEMA: Schema =
     Schema { node: &CLEAR_DISPLAY_MESSAGE_REQUEST, exact: true };
-pub(super) static CLEAR_DISPLAY_MESSAGE_RESPONSE_SCHEMA: Schema =
+pub(crate) static CLEAR_DISPLAY_MESSAGE_RESPONSE_SCHEMA: Schema =
     Schema { node: &CLEAR_DISPLAY_MESSAGE_RESPONSE, exact: true };
-pub(super) static CLEAR_VARIABLE_MONITORING_REQUEST_SCHEMA: Schema =
+pub(crate) static CLEAR_VARIABLE_MONITORING_REQUEST_SCHEMA: Schema =
     Schema { node: &CLEAR_VARIABLE_MONITORING_REQUEST, exact: true };
-pub(super) static CLEAR_VARIABLE_MONITORING_RESPONSE_SCHEMA: Schema =
+pub(crate) static CLEAR_VARIABLE_MONITORING_RESPONSE_SCHEMA: Schema =
     Schema { node: &CLEAR_VARIABLE_MONITORING_RESPONSE, exact: true };
-pub(super) static CLEARED_CHARGING_LIMIT_REQUEST_SCHEMA: Schema =
+pub(crate) static CLEARED_CHARGING_LIMIT_REQUEST_SCHEMA: Schema =
     Schema { node: &CLEARED_CHARGING_LIMIT_REQUEST, exact: true };
-pub(super) static CLEARED_CHARGING_LIMIT_RESPONSE_SCHEMA: Schema =
+pub(crate) static CLEARED_CHARGING_LIMIT_RESPONSE_SCHEMA: Schema =
     Schema { node: &CLEARED_CHARGING_LIMIT_RESPONSE, exact: true };
-pub(super) static COST_UPDATED_REQUEST_SCHEMA: Schema = Schema { node: &COST_UPDATED_REQUEST, exact: true };
-pub(super) static COST_UPDATED_RESPONSE_SCHEMA: Schema = Schema { node: &COST_UPDATED_RESPONSE, exact: true };
-pub(super) static CUSTOMER_INFORMATION_REQUEST_SCHEMA: Schema =
+pub(crate) static COST_UPDATED_REQUEST_SCHEMA: Schema = Schema { node: &COST_UPDATED_REQUEST, exact: true };
+pub(crate) static COST_UPDATED_RESPONSE_SCHEMA: Schema = Schema { node: &COST_UPDATED_RESPONSE, exact: true };
+pub(crate) static CUSTOMER_INFORMATION_REQUEST_SCHEMA: Schema =
     Schema { node: &CUSTOMER_INFORMATION_REQUEST, exact: true };
-pub(super) static CUSTOMER_INFORMATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static CUSTOMER_INFORMATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &CUSTOMER_INFORMATION_RESPONSE, exact: true };
-pub(super) static DATA_TRANSFER_REQUEST_SCHEMA: Schema = Schema { node: &DATA_TRANSFER_REQUEST, exact: true };
-pub(super) static DATA_TRANSFER_RESPONSE_SCHEMA: Schema =
+pub(crate) static DATA_TRANSFER_REQUEST_SCHEMA: Schema = Schema { node: &DATA_TRANSFER_REQUEST, exact: true };
+pub(crate) static DATA_TRANSFER_RESPONSE_SCHEMA: Schema =
     Schema { node: &DATA_TRANSFER_RESPONSE, exact: true };
-pub(super) static DELETE_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static DELETE_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &DELETE_CERTIFICATE_REQUEST, exact: true };
-pub(super) static DELETE_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static DELETE_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &DELETE_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &FIRMWARE_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &FIRMWARE_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static GET15118_EV_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static GET15118_EV_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &GET15118_EV_CERTIFICATE_REQUEST, exact: true };
-pub(super) static GET15118_EV_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET15118_EV_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET15118_EV_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static GET_BASE_REPORT_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_BASE_REPORT_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_BASE_REPORT_REQUEST, exact: true };
-pub(super) static GET_BASE_REPORT_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_BASE_REPORT_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_BASE_REPORT_RESPONSE, exact: true };
-pub(super) static GET_CERTIFICATE_STATUS_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_CERTIFICATE_STATUS_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_CERTIFICATE_STATUS_REQUEST, exact: true };
-pub(super) static GET_CERTIFICATE_STATUS_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_CERTIFICATE_STATUS_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_CERTIFICATE_STATUS_RESPONSE, exact: true };
-pub(super) static GET_CHARGING_PROFILES_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_CHARGING_PROFILES_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_CHARGING_PROFILES_REQUEST, exact: true };
-pub(super) static GET_CHARGING_PROFILES_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_CHARGING_PROFILES_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_CHARGING_PROFILES_RESPONSE, exact: true };
-pub(super) static GET_COMPOSITE_SCHEDULE_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_COMPOSITE_SCHEDULE_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_COMPOSITE_SCHEDULE_REQUEST, exact: true };
-pub(super) static GET_COMPOSITE_SCHEDULE_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_COMPOSITE_SCHEDULE_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_COMPOSITE_SCHEDULE_RESPONSE, exact: true };
-pub(super) static GET_DISPLAY_MESSAGES_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_DISPLAY_MESSAGES_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_DISPLAY_MESSAGES_REQUEST, exact: true };
-pub(super) static GET_DISPLAY_MESSAGES_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_DISPLAY_MESSAGES_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_DISPLAY_MESSAGES_RESPONSE, exact: true };
-pub(super) static GET_INSTALLED_CERTIFICATE_IDS_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_INSTALLED_CERTIFICATE_IDS_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_INSTALLED_CERTIFICATE_IDS_REQUEST, exact: true };
-pub(super) static GET_INSTALLED_CERTIFICATE_IDS_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_INSTALLED_CERTIFICATE_IDS_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_INSTALLED_CERTIFICATE_IDS_RESPONSE, exact: true };
-pub(super) static GET_LOCAL_LIST_VERSION_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_LOCAL_LIST_VERSION_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_LOCAL_LIST_VERSION_REQUEST, exact: true };
-pub(super) static GET_LOCAL_LIST_VERSION_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_LOCAL_LIST_VERSION_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_LOCAL_LIST_VERSION_RESPONSE, exact: true };
-pub(super) static GET_LOG_REQUEST_SCHEMA: Schema = Schema { node: &GET_LOG_REQUEST, exact: true };
-pub(super) static GET_LOG_RESPONSE_SCHEMA: Schema = Schema { node: &GET_LOG_RESPONSE, exact: true };
-pub(super) static GET_MONITORING_REPORT_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_LOG_REQUEST_SCHEMA: Schema = Schema { node: &GET_LOG_REQUEST, exact: true };
+pub(crate) static GET_LOG_RESPONSE_SCHEMA: Schema = Schema { node: &GET_LOG_RESPONSE, exact: true };
+pub(crate) static GET_MONITORING_REPORT_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_MONITORING_REPORT_REQUEST, exact: true };
-pub(super) static GET_MONITORING_REPORT_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_MONITORING_REPORT_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_MONITORING_REPORT_RESPONSE, exact: true };
-pub(super) static GET_REPORT_REQUEST_SCHEMA: Schema = Schema { node: &GET_REPORT_REQUEST, exact: true };
-pub(super) static GET_REPORT_RESPONSE_SCHEMA: Schema = Schema { node: &GET_REPORT_RESPONSE, exact: true };
-pub(super) static GET_TRANSACTION_STATUS_REQUEST_SCHEMA: Schema =
+pub(crate) static GET_REPORT_REQUEST_SCHEMA: Schema = Schema { node: &GET_REPORT_REQUEST, exact: true };
+pub(crate) static GET_REPORT_RESPONSE_SCHEMA: Schema = Schema { node: &GET_REPORT_RESPONSE, exact: true };
+pub(crate) static GET_TRANSACTION_STATUS_REQUEST_SCHEMA: Schema =
     Schema { node: &GET_TRANSACTION_STATUS_REQUEST, exact: true };
-pub(super) static GET_TRANSACTION_STATUS_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_TRANSACTION_STATUS_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_TRANSACTION_STATUS_RESPONSE, exact: true };
-pub(super) static GET_VARIABLES_REQUEST_SCHEMA: Schema = Schema { node: &GET_VARIABLES_REQUEST, exact: true };
-pub(super) static GET_VARIABLES_RESPONSE_SCHEMA: Schema =
+pub(crate) static GET_VARIABLES_REQUEST_SCHEMA: Schema = Schema { node: &GET_VARIABLES_REQUEST, exact: true };
+pub(crate) static GET_VARIABLES_RESPONSE_SCHEMA: Schema =
     Schema { node: &GET_VARIABLES_RESPONSE, exact: true };
-pub(super) static HEARTBEAT_REQUEST_SCHEMA: Schema = Schema { node: &HEARTBEAT_REQUEST, exact: true };
-pub(super) static HEARTBEAT_RESPONSE_SCHEMA: Schema = Schema { node: &HEARTBEAT_RESPONSE, exact: true };
-pub(super) static INSTALL_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static HEARTBEAT_REQUEST_SCHEMA: Schema = Schema { node: &HEARTBEAT_REQUEST, exact: true };
+pub(crate) static HEARTBEAT_RESPONSE_SCHEMA: Schema = Schema { node: &HEARTBEAT_RESPONSE, exact: true };
+pub(crate) static INSTALL_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &INSTALL_CERTIFICATE_REQUEST, exact: true };
-pub(super) static INSTALL_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static INSTALL_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &INSTALL_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static LOG_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static LOG_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &LOG_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static LOG_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static LOG_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &LOG_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static METER_VALUES_REQUEST_SCHEMA: Schema = Schema { node: &METER_VALUES_REQUEST, exact: true };
-pub(super) static METER_VALUES_RESPONSE_SCHEMA: Schema = Schema { node: &METER_VALUES_RESPONSE, exact: true };
-pub(super) static NOTIFY_CHARGING_LIMIT_REQUEST_SCHEMA: Schema =
+pub(crate) static METER_VALUES_REQUEST_SCHEMA: Schema = Schema { node: &METER_VALUES_REQUEST, exact: true };
+pub(crate) static METER_VALUES_RESPONSE_SCHEMA: Schema = Schema { node: &METER_VALUES_RESPONSE, exact: true };
+pub(crate) static NOTIFY_CHARGING_LIMIT_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_CHARGING_LIMIT_REQUEST, exact: true };
-pub(super) static NOTIFY_CHARGING_LIMIT_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_CHARGING_LIMIT_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_CHARGING_LIMIT_RESPONSE, exact: true };
-pub(super) static NOTIFY_CUSTOMER_INFORMATION_REQUEST_SCHEMA: Schema =
+pub(crate) static NOTIFY_CUSTOMER_INFORMATION_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_CUSTOMER_INFORMATION_REQUEST, exact: true };
-pub(super) static NOTIFY_CUSTOMER_INFORMATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_CUSTOMER_INFORMATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_CUSTOMER_INFORMATION_RESPONSE, exact: true };
-pub(super) static NOTIFY_DISPLAY_MESSAGES_REQUEST_SCHEMA: Schema =
+pub(crate) static NOTIFY_DISPLAY_MESSAGES_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_DISPLAY_MESSAGES_REQUEST, exact: true };
-pub(super) static NOTIFY_DISPLAY_MESSAGES_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_DISPLAY_MESSAGES_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_DISPLAY_MESSAGES_RESPONSE, exact: true };
-pub(super) static NOTIFY_EV_CHARGING_NEEDS_REQUEST_SCHEMA: Schema =
+pub(crate) static NOTIFY_EV_CHARGING_NEEDS_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_EV_CHARGING_NEEDS_REQUEST, exact: true };
-pub(super) static NOTIFY_EV_CHARGING_NEEDS_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_EV_CHARGING_NEEDS_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_EV_CHARGING_NEEDS_RESPONSE, exact: true };
-pub(super) static NOTIFY_EV_CHARGING_SCHEDULE_REQUEST_SCHEMA: Schema =
+pub(crate) static NOTIFY_EV_CHARGING_SCHEDULE_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_EV_CHARGING_SCHEDULE_REQUEST, exact: true };
-pub(super) static NOTIFY_EV_CHARGING_SCHEDULE_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_EV_CHARGING_SCHEDULE_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_EV_CHARGING_SCHEDULE_RESPONSE, exact: true };
-pub(super) static NOTIFY_EVENT_REQUEST_SCHEMA: Schema = Schema { node: &NOTIFY_EVENT_REQUEST, exact: true };
-pub(super) static NOTIFY_EVENT_RESPONSE_SCHEMA: Schema = Schema { node: &NOTIFY_EVENT_RESPONSE, exact: true };
-pub(super) static NOTIFY_MONITORING_REPORT_REQUEST_SCHEMA: Schema =
+pub(crate) static NOTIFY_EVENT_REQUEST_SCHEMA: Schema = Schema { node: &NOTIFY_EVENT_REQUEST, exact: true };
+pub(crate) static NOTIFY_EVENT_RESPONSE_SCHEMA: Schema = Schema { node: &NOTIFY_EVENT_RESPONSE, exact: true };
+pub(crate) static NOTIFY_MONITORING_REPORT_REQUEST_SCHEMA: Schema =
     Schema { node: &NOTIFY_MONITORING_REPORT_REQUEST, exact: true };
-pub(super) static NOTIFY_MONITORING_REPORT_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_MONITORING_REPORT_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_MONITORING_REPORT_RESPONSE, exact: true };
-pub(super) static NOTIFY_REPORT_REQUEST_SCHEMA: Schema = Schema { node: &NOTIFY_REPORT_REQUEST, exact: true };
-pub(super) static NOTIFY_REPORT_RESPONSE_SCHEMA: Schema =
+pub(crate) static NOTIFY_REPORT_REQUEST_SCHEMA: Schema = Schema { node: &NOTIFY_REPORT_REQUEST, exact: true };
+pub(crate) static NOTIFY_REPORT_RESPONSE_SCHEMA: Schema =
     Schema { node: &NOTIFY_REPORT_RESPONSE, exact: true };
-pub(super) static PUBLISH_FIRMWARE_REQUEST_SCHEMA: Schema =
+pub(crate) static PUBLISH_FIRMWARE_REQUEST_SCHEMA: Schema =
     Schema { node: &PUBLISH_FIRMWARE_REQUEST, exact: true };
-pub(super) static PUBLISH_FIRMWARE_RESPONSE_SCHEMA: Schema =
+pub(crate) static PUBLISH_FIRMWARE_RESPONSE_SCHEMA: Schema =
     Schema { node: &PUBLISH_FIRMWARE_RESPONSE, exact: true };
-pub(super) static PUBLISH_FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static PUBLISH_FIRMWARE_STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &PUBLISH_FIRMWARE_STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static PUBLISH_FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static PUBLISH_FIRMWARE_STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &PUBLISH_FIRMWARE_STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static REPORT_CHARGING_PROFILES_REQUEST_SCHEMA: Schema =
+pub(crate) static REPORT_CHARGING_PROFILES_REQUEST_SCHEMA: Schema =
     Schema { node: &REPORT_CHARGING_PROFILES_REQUEST, exact: true };
-pub(super) static REPORT_CHARGING_PROFILES_RESPONSE_SCHEMA: Schema =
+pub(crate) static REPORT_CHARGING_PROFILES_RESPONSE_SCHEMA: Schema =
     Schema { node: &REPORT_CHARGING_PROFILES_RESPONSE, exact: true };
-pub(super) static REQUEST_START_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static REQUEST_START_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &REQUEST_START_TRANSACTION_REQUEST, exact: true };
-pub(super) static REQUEST_START_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static REQUEST_START_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &REQUEST_START_TRANSACTION_RESPONSE, exact: true };
-pub(super) static REQUEST_STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
+pub(crate) static REQUEST_STOP_TRANSACTION_REQUEST_SCHEMA: Schema =
     Schema { node: &REQUEST_STOP_TRANSACTION_REQUEST, exact: true };
-pub(super) static REQUEST_STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
+pub(crate) static REQUEST_STOP_TRANSACTION_RESPONSE_SCHEMA: Schema =
     Schema { node: &REQUEST_STOP_TRANSACTION_RESPONSE, exact: true };
-pub(super) static RESERVATION_STATUS_UPDATE_REQUEST_SCHEMA: Schema =
+pub(crate) static RESERVATION_STATUS_UPDATE_REQUEST_SCHEMA: Schema =
     Schema { node: &RESERVATION_STATUS_UPDATE_REQUEST, exact: true };
-pub(super) static RESERVATION_STATUS_UPDATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static RESERVATION_STATUS_UPDATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &RESERVATION_STATUS_UPDATE_RESPONSE, exact: true };
-pub(super) static RESERVE_NOW_REQUEST_SCHEMA: Schema = Schema { node: &RESERVE_NOW_REQUEST, exact: true };
-pub(super) static RESERVE_NOW_RESPONSE_SCHEMA: Schema = Schema { node: &RESERVE_NOW_RESPONSE, exact: true };
-pub(super) static RESET_REQUEST_SCHEMA: Schema = Schema { node: &RESET_REQUEST, exact: true };
-pub(super) static RESET_RESPONSE_SCHEMA: Schema = Schema { node: &RESET_RESPONSE, exact: true };
-pub(super) static SECURITY_EVENT_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static RESERVE_NOW_REQUEST_SCHEMA: Schema = Schema { node: &RESERVE_NOW_REQUEST, exact: true };
+pub(crate) static RESERVE_NOW_RESPONSE_SCHEMA: Schema = Schema { node: &RESERVE_NOW_RESPONSE, exact: true };
+pub(crate) static RESET_REQUEST_SCHEMA: Schema = Schema { node: &RESET_REQUEST, exact: true };
+pub(crate) static RESET_RESPONSE_SCHEMA: Schema = Schema { node: &RESET_RESPONSE, exact: true };
+pub(crate) static SECURITY_EVENT_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &SECURITY_EVENT_NOTIFICATION_REQUEST, exact: true };
-pub(super) static SECURITY_EVENT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static SECURITY_EVENT_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &SECURITY_EVENT_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static SEND_LOCAL_LIST_REQUEST_SCHEMA: Schema =
+pub(crate) static SEND_LOCAL_LIST_REQUEST_SCHEMA: Schema =
     Schema { node: &SEND_LOCAL_LIST_REQUEST, exact: true };
-pub(super) static SEND_LOCAL_LIST_RESPONSE_SCHEMA: Schema =
+pub(crate) static SEND_LOCAL_LIST_RESPONSE_SCHEMA: Schema =
     Schema { node: &SEND_LOCAL_LIST_RESPONSE, exact: true };
-pub(super) static SET_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_CHARGING_PROFILE_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_CHARGING_PROFILE_REQUEST, exact: true };
-pub(super) static SET_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_CHARGING_PROFILE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_CHARGING_PROFILE_RESPONSE, exact: true };
-pub(super) static SET_DISPLAY_MESSAGE_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_DISPLAY_MESSAGE_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_DISPLAY_MESSAGE_REQUEST, exact: true };
-pub(super) static SET_DISPLAY_MESSAGE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_DISPLAY_MESSAGE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_DISPLAY_MESSAGE_RESPONSE, exact: true };
-pub(super) static SET_MONITORING_BASE_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_MONITORING_BASE_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_MONITORING_BASE_REQUEST, exact: true };
-pub(super) static SET_MONITORING_BASE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_MONITORING_BASE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_MONITORING_BASE_RESPONSE, exact: true };
-pub(super) static SET_MONITORING_LEVEL_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_MONITORING_LEVEL_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_MONITORING_LEVEL_REQUEST, exact: true };
-pub(super) static SET_MONITORING_LEVEL_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_MONITORING_LEVEL_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_MONITORING_LEVEL_RESPONSE, exact: true };
-pub(super) static SET_NETWORK_PROFILE_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_NETWORK_PROFILE_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_NETWORK_PROFILE_REQUEST, exact: true };
-pub(super) static SET_NETWORK_PROFILE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_NETWORK_PROFILE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_NETWORK_PROFILE_RESPONSE, exact: true };
-pub(super) static SET_VARIABLE_MONITORING_REQUEST_SCHEMA: Schema =
+pub(crate) static SET_VARIABLE_MONITORING_REQUEST_SCHEMA: Schema =
     Schema { node: &SET_VARIABLE_MONITORING_REQUEST, exact: true };
-pub(super) static SET_VARIABLE_MONITORING_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_VARIABLE_MONITORING_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_VARIABLE_MONITORING_RESPONSE, exact: true };
-pub(super) static SET_VARIABLES_REQUEST_SCHEMA: Schema = Schema { node: &SET_VARIABLES_REQUEST, exact: true };
-pub(super) static SET_VARIABLES_RESPONSE_SCHEMA: Schema =
+pub(crate) static SET_VARIABLES_REQUEST_SCHEMA: Schema = Schema { node: &SET_VARIABLES_REQUEST, exact: true };
+pub(crate) static SET_VARIABLES_RESPONSE_SCHEMA: Schema =
     Schema { node: &SET_VARIABLES_RESPONSE, exact: true };
-pub(super) static SIGN_CERTIFICATE_REQUEST_SCHEMA: Schema =
+pub(crate) static SIGN_CERTIFICATE_REQUEST_SCHEMA: Schema =
     Schema { node: &SIGN_CERTIFICATE_REQUEST, exact: true };
-pub(super) static SIGN_CERTIFICATE_RESPONSE_SCHEMA: Schema =
+pub(crate) static SIGN_CERTIFICATE_RESPONSE_SCHEMA: Schema =
     Schema { node: &SIGN_CERTIFICATE_RESPONSE, exact: true };
-pub(super) static STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
+pub(crate) static STATUS_NOTIFICATION_REQUEST_SCHEMA: Schema =
     Schema { node: &STATUS_NOTIFICATION_REQUEST, exact: true };
-pub(super) static STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
+pub(crate) static STATUS_NOTIFICATION_RESPONSE_SCHEMA: Schema =
     Schema { node: &STATUS_NOTIFICATION_RESPONSE, exact: true };
-pub(super) static TRANSACTION_EVENT_REQUEST_SCHEMA: Schema =
+pub(crate) static TRANSACTION_EVENT_REQUEST_SCHEMA: Schema =
     Schema { node: &TRANSACTION_EVENT_REQUEST, exact: true };
-pub(super) static TRANSACTION_EVENT_RESPONSE_SCHEMA: Schema =
+pub(crate) static TRANSACTION_EVENT_RESPONSE_SCHEMA: Schema =
     Schema { node: &TRANSACTION_EVENT_RESPONSE, exact: true };
-pub(super) static TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
+pub(crate) static TRIGGER_MESSAGE_REQUEST_SCHEMA: Schema =
     Schema { node: &TRIGGER_MESSAGE_REQUEST, exact: true };
-pub(super) static TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
+pub(crate) static TRIGGER_MESSAGE_RESPONSE_SCHEMA: Schema =
     Schema { node: &TRIGGER_MESSAGE_RESPONSE, exact: true };
-pub(super) static UNLOCK_CONNECTOR_REQUEST_SCHEMA: Schema =
+pub(crate) static UNLOCK_CONNECTOR_REQUEST_SCHEMA: Schema =
     Schema { node: &UNLOCK_CONNECTOR_REQUEST, exact: true };
-pub(super) static UNLOCK_CONNECTOR_RESPONSE_SCHEMA: Schema =
+pub(crate) static UNLOCK_CONNECTOR_RESPONSE_SCHEMA: Schema =
     Schema { node: &UNLOCK_CONNECTOR_RESPONSE, exact: true };
-pub(super) static UNPUBLISH_FIRMWARE_REQUEST_SCHEMA: Schema =
+pub(crate) static UNPUBLISH_FIRMWARE_REQUEST_SCHEMA: Schema =
     Schema { node: &UNPUBLISH_FIRMWARE_REQUEST, exact: true };
-pub(super) static UNPUBLISH_FIRMWARE_RESPONSE_SCHEMA: Schema =
+pub(crate) static UNPUBLISH_FIRMWARE_RESPONSE_SCHEMA: Schema =
     Schema { node: &UNPUBLISH_FIRMWARE_RESPONSE, exact: true };
-pub(super) static UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
+pub(crate) static UPDATE_FIRMWARE_REQUEST_SCHEMA: Schema =
     Schema { node: &UPDATE_FIRMWARE_REQUEST, exact: true };
-pub(super) static UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
+pub(crate) static UPDATE_FIRMWARE_RESPONSE_SCHEMA: Schema =
     Schema { node: &UPDATE_FIRMWARE_RESPONSE, exact: true };
 static AC_CHARGING_PARAMETERS: Node = Node::Object {
     members: &[
