@@ -16,12 +16,13 @@ fn refusal<T: Message>(payload: &str) -> (&'static str, String) {
     (violations.code().as_str(T::VERSION), violations.0[0].pointer.clone())
 }
 
+/// What was found, and where.
+type Places = Vec<(ViolationKind, String)>;
+
 /// What lenient reading says: the warnings, or the violations.
-fn lenient<T: Message>(
-    payload: &str,
-) -> Result<(T, Vec<(ViolationKind, String)>), Vec<(ViolationKind, String)>> {
-    let places = |violations: Vec<Violation>| {
-        violations.into_iter().map(|violation| (violation.kind, violation.pointer)).collect::<Vec<_>>()
+fn lenient<T: Message>(payload: &str) -> Result<(T, Places), Places> {
+    let places = |violations: Vec<Violation>| -> Places {
+        violations.into_iter().map(|violation| (violation.kind, violation.pointer)).collect()
     };
     match T::decode(payload.as_bytes(), Mode::Lenient) {
         Ok(decoded) => Ok((decoded.value, places(decoded.warnings))),
@@ -62,7 +63,7 @@ fn v01_an_unknown_action_is_not_implemented_and_a_wrong_direction_not_supported(
         );
     }
     assert!(v21::validate("NotifyPeriodicEventStream", true, b"{}").is_none());
-    assert!(!v21::NotifyPeriodicEventStreamRequest::HAS_RESPONSE);
+    const { assert!(!v21::NotifyPeriodicEventStreamRequest::HAS_RESPONSE) };
 }
 
 #[test]

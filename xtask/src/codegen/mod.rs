@@ -46,11 +46,6 @@ pub(super) fn run(check: bool) -> Result<()> {
     if check { compare(&folder, &files) } else { write(&folder, &files) }
 }
 
-/// Whether the schemas are already here, so that nothing has to be fetched.
-pub(crate) fn is_ready() -> bool {
-    root().and_then(|root| source::present(&root)).is_ok_and(|package| package.is_some())
-}
-
 fn root() -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(manifest.parent().context("xtask has no folder above it")?.to_owned())
