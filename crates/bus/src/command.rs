@@ -426,3 +426,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MISSING_MAX: u32 = 3;
 /// How much longer than everybody else's limits the sender waits.
 const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Where a station is, what is queued for it and what was journalled.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod contract;
 pub mod embedded;
 mod locations;

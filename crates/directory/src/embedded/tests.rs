@@ -20,6 +20,23 @@ fn entry(station: &str, seq: u64) -> JournalEntry {
     }
 }
 
+mod promises {
+    use crate::conformance::{Harness, Opening};
+    use crate::{Directory, Embedded, embedded::Config};
+    use std::sync::Arc;
+
+    fn harness() -> impl Harness {
+        let folder = tempfile::tempdir().unwrap();
+        Opening(move || {
+            let directory: Arc<dyn Directory> =
+                Arc::new(Embedded::open(&Config::in_dir(folder.path())).unwrap());
+            std::future::ready(directory)
+        })
+    }
+
+    crate::directory_conformance!(harness());
+}
+
 #[tokio::test]
 async fn a_second_owner_is_refused_until_the_first_has_closed() {
     let folder = tempfile::tempdir().unwrap();

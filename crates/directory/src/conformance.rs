@@ -1,0 +1,115 @@
+//! The contract's promises as tests, for every implementation of [`Directory`].
+//!
+//! An implementation's tests are one line: [`directory_conformance!`](crate::directory_conformance) with an expression
+//! that makes a [`Harness`]. Each test uses a tenant of its own, so that they may share a database.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "these are tests; they fail by panicking"
+)]
+
+mod connections;
+mod journal;
+mod outbox;
+mod stations;
+
+pub use connections::{
+    a_claim_names_the_connection_before, a_lease_that_ran_out_makes_its_stations_offline,
+    a_release_of_an_older_generation_changes_nothing, generations_rise_also_when_the_clock_goes_back,
+    generations_rise_from_owner_to_owner, many_claims_at_once_all_get_generations_of_their_own,
+};
+pub use journal::{
+    a_removed_entry_does_not_come_back, entries_come_out_as_they_went_in_and_in_order,
+    ids_are_not_given_again_after_reopening, many_appends_at_once_are_all_there_after_reopening,
+};
+pub use outbox::{
+    a_command_ends_once, a_command_goes_in_once_per_station_and_id, a_command_is_taken_for_sending_once,
+    a_sweep_ends_what_expired_and_what_nobody_sends_any_more, commands_survive_reopening,
+    urgent_commands_come_first_and_expired_ones_not_at_all,
+};
+pub use stations::{
+    accounts_are_kept_replaced_and_removed, registrations_survive_reconnection_and_reopening,
+    stations_are_listed_in_order_whether_registered_or_seen,
+};
+
+use crate::{Directory, StationKey};
+use futures_util::future::BoxFuture;
+use std::fmt;
+use std::sync::Arc;
+use switchboard_rpc::StationId;
+
+/// Opens one directory, one owner after the other.
+pub trait Harness: fmt::Debug + Send + Sync {
+    /// The directory with what was put into it before. Whoever had it has closed it.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Directory>>;
+}
+
+/// Any asynchronous function that opens a directory is a harness.
+pub struct Opening<F>(pub F);
+
+impl<F> fmt::Debug for Opening<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Opening")
+    }
+}
+
+impl<F, R> Harness for Opening<F>
+where
+    F: Fn() -> R + Send + Sync,
+    R: Future<Output = Arc<dyn Directory>> + Send + 'static,
+{
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Directory>> {
+        Box::pin((self.0)())
+    }
+}
+
+/// Yields one test per promise. The argument is an expression that makes a [`Harness`]; it may await.
+#[macro_export]
+macro_rules! directory_conformance {
+    ($harness:expr) => {
+        $crate::directory_conformance! { @tests $harness;
+            generations_rise_also_when_the_clock_goes_back
+            generations_rise_from_owner_to_owner
+            a_claim_names_the_connection_before
+            a_release_of_an_older_generation_changes_nothing
+            a_lease_that_ran_out_makes_its_stations_offline
+            many_claims_at_once_all_get_generations_of_their_own
+            entries_come_out_as_they_went_in_and_in_order
+            a_removed_entry_does_not_come_back
+            ids_are_not_given_again_after_reopening
+            many_appends_at_once_are_all_there_after_reopening
+            a_command_goes_in_once_per_station_and_id
+            a_command_is_taken_for_sending_once
+            a_command_ends_once
+            urgent_commands_come_first_and_expired_ones_not_at_all
+            a_sweep_ends_what_expired_and_what_nobody_sends_any_more
+            commands_survive_reopening
+            accounts_are_kept_replaced_and_removed
+            registrations_survive_reconnection_and_reopening
+            stations_are_listed_in_order_whether_registered_or_seen
+        }
+    };
+    (@tests $harness:expr; $($name:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let harness = $harness;
+                $crate::conformance::$name(&harness).await;
+            }
+        )*
+    };
+}
+
+/// Some time, in milliseconds since 1970.
+pub(crate) const NOW: i64 = 1_795_341_600_000;
+
+pub(crate) fn key(tenant: &'static str, station: &str) -> StationKey {
+    StationKey { tenant: tenant.into(), station: station_id(station) }
+}
+
+pub(crate) fn station_id(station: &str) -> StationId {
+    StationId::new(station.to_owned(), 48).unwrap()
+}
