@@ -131,6 +131,11 @@ impl Setting {
     }
 }
 
+/// Whether it has begun and is not at its end.
+fn begun(future: std::pin::Pin<&mut impl Future>) -> bool {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
+}
+
 fn refused(code: &str, description: &str) -> Outcome {
     Outcome::Refused { code: code.into(), description: description.into(), details: "{}".into() }
 }
@@ -282,14 +287,14 @@ async fn one_more_than_may_wait_is_busy_and_dropping_one_makes_room() {
     let mut waiting = Vec::new();
     for _ in 0..Commander::IN_FLIGHT_MAX {
         let mut sending = Box::pin(setting.send(Options::default()));
-        assert!(futures_util::poll!(&mut sending).is_pending());
+        assert!(begun(sending.as_mut()));
         waiting.push(sending);
     }
     assert_eq!(setting.send(Options::default()).await.unwrap(), Outcome::Busy);
     assert_eq!(setting.gateway.count(), Commander::IN_FLIGHT_MAX);
     waiting.pop();
     let mut sending = Box::pin(setting.send(Options::default()));
-    assert!(futures_util::poll!(&mut sending).is_pending());
+    assert!(begun(sending.as_mut()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,9 +396,11 @@ fn outcomes_are_told_without_payloads() {
 #[test]
 fn every_kind_of_outcome_is_itself() {
     for kind in OutcomeKind::ALL {
-        let number = if kind == OutcomeKind::Refused { 4 } else { 3 };
-        let frame =
-            Bytes::from(format!(r#"[{number},"x",{{}}]"#).replace("4,\"x\"", "4,\"x\",\"Code\",\"\""));
+        let frame = match kind {
+            OutcomeKind::Refused => r#"[4,"x","NotSupported","",{}]"#,
+            _ => r#"[3,"x",{}]"#,
+        };
+        let frame = Bytes::from_static(frame.as_bytes());
         assert_eq!(Outcome::of(kind, &frame, None).kind(), kind);
     }
 }
