@@ -35,6 +35,9 @@ pub use stations::{
     stations_are_listed_in_order_whether_registered_or_seen,
 };
 
+#[cfg(test)]
+pub(crate) use outbox::entry as command;
+
 use crate::{Directory, StationKey};
 use futures_util::future::BoxFuture;
 use std::fmt;
