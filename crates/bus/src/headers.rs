@@ -8,6 +8,7 @@ mod time;
 
 use crate::{ConnectionKey, Kind, Lane, Metadata, OutcomeKind, Registration};
 use bytestring::ByteString;
+use memchr::{memchr, memchr_iter};
 use std::time::Duration;
 use switchboard_rpc::{StationId, Version};
 
@@ -156,7 +157,7 @@ impl Metadata {
         });
         // Hardly any value holds either character: looking once at the whole is cheaper than at each value.
         let bytes = block.as_bytes();
-        let plain = bytes.iter().filter(|byte| **byte == b'\n').count() == lines && !bytes.contains(&b'\\');
+        let plain = memchr_iter(b'\n', bytes).count() == lines && memchr(b'\\', bytes).is_none();
         if plain { block.into() } else { self.encode_escaped().into() }
     }
 
@@ -165,16 +166,14 @@ impl Metadata {
     /// # Errors
     /// As [`decode_headers`](Self::decode_headers), and when a line cannot be read. No block makes it panic.
     pub fn decode_block(block: &ByteString) -> Result<Self, HeaderError> {
-        let escaped = block.as_bytes().contains(&b'\\');
+        let escaped = memchr(b'\\', block.as_bytes()).is_some();
         let mut decoder = Decoder::default();
         let mut rest: &str = block;
         let mut line = 0;
         while !rest.is_empty() {
             line += 1;
-            let (text, after) = rest.split_once('\n').ok_or(HeaderError::Line { line })?;
+            let (name, value, after) = split_line(rest).ok_or(HeaderError::Line { line })?;
             rest = after;
-            // No name holds a colon, so that the first one ends it.
-            let (name, value) = text.split_once(": ").ok_or(HeaderError::Line { line })?;
             if escaped && value.contains('\\') {
                 let value = unescape(value).ok_or(HeaderError::Line { line })?;
                 decoder.take(name, ByteString::from(value))?;
@@ -258,6 +257,8 @@ impl OutcomeKind {
 #[derive(Default)]
 struct Decoder {
     seen: u32,
+    /// The field before: we write them in the order of the table, so that the next one is mostly close behind.
+    last: usize,
     kind: Option<Kind>,
     gateway: Option<ByteString>,
     generation: Option<u64>,
@@ -267,7 +268,8 @@ struct Decoder {
 impl Decoder {
     #[inline]
     fn take<V: AsRef<str> + Into<ByteString>>(&mut self, name: &str, value: V) -> Result<(), HeaderError> {
-        let Some(field) = Field::of(name) else { return Ok(()) };
+        let Some(field) = Field::after(self.last, name) else { return Ok(()) };
+        self.last = field as usize;
         let bit = 1_u32 << field as u32;
         if self.seen & bit != 0 {
             return Err(HeaderError::Repeated { name: field.name() });
@@ -377,9 +379,25 @@ impl From<Slice<'_>> for ByteString {
     }
 }
 
+/// The name and value of the first line, and what comes after it.
+fn split_line(text: &str) -> Option<(&str, &str, &str)> {
+    // No name holds a colon, so that the first one ends it.
+    let colon = memchr(b':', text.as_bytes())?;
+    let (name, rest) = text.split_at(colon);
+    let rest = rest.strip_prefix(": ")?;
+    let end = memchr(b'\n', rest.as_bytes())?;
+    Some((name, rest.get(..end)?, rest.get(end + 1..)?))
+}
+
 /// Digits only: `str::parse` would take `+1` as well.
 fn number(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    if text.is_empty() {
+        return None;
+    }
+    text.bytes().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit.into()) }
+    })
 }
 
 fn unescape(value: &str) -> Option<String> {
@@ -442,7 +460,6 @@ macro_rules! fields {
         enum Field { $($field,)* }
 
         impl Field {
-            #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$field,)*];
 
             const fn name(self) -> &'static str {
@@ -484,7 +501,14 @@ fields! {
 }
 
 impl Field {
+    /// The field of this name, looked for from the one after `last`.
     #[inline]
+    fn after(last: usize, name: &str) -> Option<Self> {
+        let ahead = Self::ALL.iter().skip(last).take(LOOK_AHEAD);
+        ahead.copied().find(|field| field.name() == name).or_else(|| Self::of(name))
+    }
+
+    #[cold]
     fn of(name: &str) -> Option<Self> {
         Self::of_lower_case(name).or_else(|| {
             if !name.bytes().any(|byte| byte.is_ascii_uppercase()) || name.len() > NAME_BYTES_MAX {
@@ -495,6 +519,8 @@ impl Field {
     }
 }
 
+/// How many fields are tried in order: more than are usually left out between two.
+const LOOK_AHEAD: usize = 5;
 /// No name of ours is longer.
 const NAME_BYTES_MAX: usize = 24;
 /// More than the names, numbers and words of all headers together.

@@ -1,4 +1,4 @@
-//! What headers and the in-process bus cost: `cargo run --release -p switchboard-bus --example cost`.
+//! What headers and the in-process bus cost: `cargo run --release -p switchboard-bus --example bus_cost`.
 //!
 //! Times are the best of many rounds, which is what the code costs when nobody else wants the processor. Allocations are
 //! counted over one operation.
