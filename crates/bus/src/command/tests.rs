@@ -1,3 +1,5 @@
+//! What commands promise, against a directory and a gateway that do as they are told.
+
 use super::*;
 use crate::conformance::{Recorder, station};
 use crate::{InProcess, OutcomeKind};
