@@ -24,6 +24,9 @@ pub struct Context {
     pub generation: u64,
     /// Which call of the connection.
     pub seq: u64,
+    /// Whether generation and seq name the call, so that they are its [`Key`]. Not so for a SEND (2.1), which is neither
+    /// answered nor handed over again.
+    pub keyed: bool,
     /// 1 for the first hand-over, more when the call is handed over again.
     pub attempt: u32,
     /// The journal id, if the call was answered from the journal and is now worked off. Nobody waits for the answer.
@@ -53,6 +56,7 @@ impl Context {
             gateway: ByteString::new(),
             generation: 0,
             seq: 0,
+            keyed: true,
             attempt: 1,
             journal: None,
             received_at_ms: 0,
@@ -64,7 +68,7 @@ impl Context {
         }
     }
 
-    /// The idempotency key of the call.
+    /// The idempotency key of the call; means nothing if it is not `keyed`.
     #[must_use]
     pub fn key(&self) -> Key {
         Key {

@@ -225,7 +225,8 @@ impl<S> FromCall<S> for Context {
 impl<S> FromCall<S> for Key {
     fn from_call(parts: &Parts<'_>, _: &S) -> Result<Self, CallError> {
         match parts.id {
-            Some(_) => Ok(parts.context.key()),
+            Some(_) if parts.context.keyed => Ok(parts.context.key()),
+            Some(_) => Err(CallError::internal("a SEND has no key; what it says must tell a repeat")),
             None => Err(CallError::internal("an outcome has no key; its command id is what tells a repeat")),
         }
     }

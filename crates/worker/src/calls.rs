@@ -65,14 +65,19 @@ impl Calls {
         context.caller.clone_from(&this.caller);
         this.metrics.taken.inc();
         let reply = Reply::new(metadata, done);
-        let Some((held, reply)) = Held::new(this, in_hand_key(&context), reply) else {
-            return Ok(());
+        let (held, reply) = if context.keyed {
+            match Held::new(this, in_hand_key(&context), reply) {
+                Some((held, reply)) => (Some(held), reply),
+                None => return Ok(()),
+            }
+        } else {
+            (None, reply)
         };
         let mut answering = this.router.answer(&context, frame);
         // What can answer at once does so here, on the gateway's own task where the bus is in the process.
         match Pin::new(&mut answering).poll(&mut Task::from_waker(Waker::noop())) {
             Poll::Ready(answer) => {
-                let repeats = held.release();
+                let repeats = held.map(Held::release).unwrap_or_default();
                 if let Some(rest) = this.tell_now(reply, repeats, answer) {
                     this.tasks.spawn_on(rest, &this.runtime);
                 }
@@ -84,7 +89,7 @@ impl Calls {
                 this.tasks.spawn_on(
                     async move {
                         let answer = answering.await;
-                        let repeats = held.release();
+                        let repeats = held.map(Held::release).unwrap_or_default();
                         calls.tell(reply, repeats, answer).await;
                     },
                     &this.runtime,

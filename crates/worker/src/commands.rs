@@ -32,7 +32,7 @@ impl Way {
 impl Caller for Way {
     fn call(&self, command: Command) -> BoxFuture<'static, Outcome> {
         let commander = self.commander.clone();
-        Box::pin(async move { run(&commander, command).await })
+        Box::pin(async move { run(&commander, command, None).await })
     }
 
     fn send(&self, command: Command, context: ByteString) -> BoxFuture<'static, Result<(), Outcome>> {
@@ -52,7 +52,7 @@ impl Caller for Way {
                 let action = command.action.clone();
                 let id = uuid::Uuid::new_v4().to_string();
                 let id = command.options.key.clone().unwrap_or_else(|| id.into());
-                let outcome = run(&commander, command).await;
+                let outcome = run(&commander, command, Some(id.clone())).await;
                 task.metrics.outcomes.inc();
                 task.router.outcome(&about, Ended::new(id, action, context, outcome)).await;
                 drop(room);
@@ -63,13 +63,14 @@ impl Caller for Way {
     }
 }
 
-async fn run(commander: &Commander, command: Command) -> Outcome {
+async fn run(commander: &Commander, command: Command, id: Option<ByteString>) -> Outcome {
     let defaults = Options::default();
     let options = Options {
         timeout: command.options.timeout.unwrap_or(defaults.timeout),
         time_to_live: command.options.time_to_live.unwrap_or_default(),
         lane: if command.options.urgent { Lane::Urgent } else { Lane::Normal },
         key: command.options.key,
+        id,
         ..defaults
     };
     match commander

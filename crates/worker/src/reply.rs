@@ -34,8 +34,8 @@ impl Reply {
         let call = &self.metadata;
         let body = match (&answer.frame, call.kind) {
             (Some(frame), _) => frame.clone(),
-            // A SEND has no answer; that it was dealt with is told by an empty one.
-            (None, Kind::Send) => Bytes::new(),
+            // A SEND has no answer; if its gateway counts it, that it was dealt with is told by an empty one.
+            (None, Kind::Send) if call.seq.is_some() => Bytes::new(),
             // Stale: the gateway gave it up long ago.
             (None, _) => return None,
         };
@@ -74,7 +74,11 @@ pub(crate) fn context(metadata: &Metadata, mode: Mode) -> Result<Context, Missin
     context.tenant = metadata.tenant.clone();
     context.gateway = connection.gateway.clone();
     context.generation = connection.generation;
-    context.seq = metadata.seq.ok_or(Missing("the number of the call is missing"))?;
+    context.keyed = metadata.seq.is_some();
+    if !context.keyed && metadata.kind == Kind::Call {
+        return Err(Missing("the number of the call is missing"));
+    }
+    context.seq = metadata.seq.unwrap_or_default();
     context.attempt = metadata.attempt;
     context.journal = metadata.journal;
     context.received_at_ms = metadata.received_at_ms.unwrap_or_default();

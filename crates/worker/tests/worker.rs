@@ -310,22 +310,59 @@ async fn the_calls_in_hand_are_bounded_and_the_repeats_with_them() {
 }
 
 #[tokio::test]
-async fn a_stale_call_is_met_with_silence_and_a_send_is_acknowledged_without_a_frame() {
+async fn a_stale_call_is_met_with_silence() {
     let mut gateway = Gateway::new().await;
-    let router = Router::new()
-        .on_raw("Stale", async |_: Raw| Err::<(), _>(switchboard_router::CallError::stale()))
-        .fallback(async |_: Unhandled| {});
+    let router =
+        Router::new().on_raw("Stale", async |_: Raw| Err::<(), _>(switchboard_router::CallError::stale()));
     let worker = start(router, &gateway).await;
     gateway.hand_over(call("CP1", 0, "Stale")).await.unwrap();
     assert!(gateway.answers.try_recv().is_err());
-    let mut send = call("CP1", 1, "NotifyPeriodicEventStream");
+    assert_eq!(worker.metrics().silences.get(), 1);
+}
+
+fn send(seq: Option<u64>) -> Envelope {
+    let mut send = call("CP1", 0, "NotifyPeriodicEventStream");
     send.metadata.kind = Kind::Send;
     send.metadata.version = Some(Version::V21);
+    send.metadata.seq = seq;
     send.body = Bytes::from_static(br#"[6,"1","NotifyPeriodicEventStream",{}]"#);
-    gateway.hand_over(send).await.unwrap();
+    send
+}
+
+#[tokio::test]
+async fn a_send_is_acknowledged_without_a_frame_if_its_gateway_counts_it() {
+    let mut gateway = Gateway::new().await;
+    let worker = start(Router::new().fallback(async |_: Unhandled| {}), &gateway).await;
+    gateway.hand_over(send(None)).await.unwrap();
+    assert!(gateway.answers.try_recv().is_err());
+    gateway.hand_over(send(Some(1))).await.unwrap();
     let answer = gateway.answer().await;
     assert_eq!((answer.metadata.seq, answer.body), (Some(1), Bytes::new()));
     assert_eq!(worker.metrics().silences.get(), 2);
+}
+
+#[tokio::test]
+async fn sends_without_a_number_are_never_taken_for_repeats_and_have_no_key() {
+    let gateway = Gateway::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (sender, mut handled) = mpsc::channel(8);
+    let opened = gate.clone();
+    let router = Router::new().on_any(move |key: Option<switchboard_router::Key>, _: Raw| {
+        let (gate, sender) = (gate.clone(), sender.clone());
+        async move {
+            gate.acquire().await.unwrap().forget();
+            sender.send(key).await.unwrap();
+        }
+    });
+    let _worker = start(router, &gateway).await;
+    for _ in 0..3 {
+        gateway.hand_over(send(None)).await.unwrap();
+    }
+    opened.add_permits(3);
+    for _ in 0..3 {
+        let key = tokio::time::timeout(PATIENCE, handled.recv()).await.unwrap().unwrap();
+        assert_eq!(key, None);
+    }
 }
 
 #[tokio::test]
