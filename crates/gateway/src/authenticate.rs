@@ -1,8 +1,7 @@
 //! HTTP Basic as OCPP uses it: the user is the identity, the password is bytes.
 
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, header};

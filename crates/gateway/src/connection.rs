@@ -80,7 +80,11 @@ async fn open(
             if let Ok(Err(error)) = other {
                 tracing::warn!(station = %key.station, %error, "a connection could not be recorded");
             }
-            return Err(End::ours(Cause::Directory, close::TRY_LATER, "the directory is away; try again later"));
+            return Err(End::ours(
+                Cause::Directory,
+                close::TRY_LATER,
+                "the directory is away; try again later",
+            ));
         }
     };
     shared.journal.look_up(shared, &key).await;

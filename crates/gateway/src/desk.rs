@@ -282,10 +282,7 @@ impl Hand {
     fn hand_over(&mut self, now: Instant) -> Action {
         self.attempt += 1;
         self.state = State::HandingOver;
-        Action::HandOver {
-            attempt: self.attempt,
-            remaining: self.deadline.saturating_duration_since(now),
-        }
+        Action::HandOver { attempt: self.attempt, remaining: self.deadline.saturating_duration_since(now) }
     }
 }
 

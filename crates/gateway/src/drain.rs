@@ -34,7 +34,8 @@ pub(crate) async fn drain(shared: &Arc<Shared>) {
         drop(handle.post(Parcel::Drain));
     }
     shared.tasks.close();
-    let patience = shared.config.drain_grace + shared.config.close_timeout * 3 + shared.config.handshake_timeout;
+    let patience =
+        shared.config.drain_grace + shared.config.close_timeout * 3 + shared.config.handshake_timeout;
     if tokio::time::timeout(patience, shared.tasks.wait()).await.is_err() {
         tracing::warn!(connections = shared.registry.len(), "connections did not end in time");
     }

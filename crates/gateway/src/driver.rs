@@ -239,7 +239,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             Input::Text(text) => self.handle_text(text, now),
             Input::Binary(bytes) => match ByteString::try_from(bytes) {
                 Ok(text) if self.shared.config.binary_as_text => self.handle_text(text, now),
-                _ => self.end(End::ours(Cause::Protocol, close::UNSUPPORTED, "binary messages are not taken")),
+                _ => {
+                    self.end(End::ours(Cause::Protocol, close::UNSUPPORTED, "binary messages are not taken"))
+                }
             },
             Input::Ping => self.liveness.heard(now),
             Input::Pong => {
@@ -551,7 +553,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             self.shared.tell_outcome(metadata, OutcomeKind::NotSent, Bytes::new());
             return;
         }
-        let frame = ByteString::try_from(body).ok().and_then(|text| Frame::parse(&text, self.handle.version).ok());
+        let frame =
+            ByteString::try_from(body).ok().and_then(|text| Frame::parse(&text, self.handle.version).ok());
         let Some(Frame::Call { action, payload, .. }) = frame else {
             tracing::warn!(station = %self.handle.key.station, "a command is no CALL");
             self.shared.tell_outcome(metadata, OutcomeKind::NotSent, Bytes::new());
@@ -578,7 +581,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let timeout = metadata.remaining.unwrap_or(self.shared.config.command_timeout);
         let outgoing = Outgoing {
             key,
-            id: MessageId::new(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())),
+            id: MessageId::new(
+                uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()),
+            ),
             action,
             payload,
             lane: commands::lane(metadata.lane),

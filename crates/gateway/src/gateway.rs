@@ -14,7 +14,10 @@ use prometheus_client::registry::Registry;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 use switchboard_bus::{Bus, Consumer, SubscribeError, Subscription, Topic};
-use switchboard_directory::{Directory, DirectoryError, password::{Verifier, VerifyError}};
+use switchboard_directory::{
+    Directory, DirectoryError,
+    password::{Verifier, VerifyError},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -93,7 +96,8 @@ impl Gateway {
                 .push(shared.bus.subscribe(subscription, consumer).await.map_err(StartError::Subscribe)?);
         }
         let now_ms = shared.clock.wall_ms(crate::shared::now());
-        let until_ms = now_ms.saturating_add(i64::try_from(shared.config.lease.as_millis()).unwrap_or(i64::MAX));
+        let until_ms =
+            now_ms.saturating_add(i64::try_from(shared.config.lease.as_millis()).unwrap_or(i64::MAX));
         shared.directory.gateway_lease(&shared.name, until_ms).await.map_err(StartError::Directory)?;
         let beside = tokio_util::task::TaskTracker::new();
         beside.spawn(housekeeping::keep_lease(Arc::clone(shared), end.clone()));

@@ -101,9 +101,7 @@ impl Refusal {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
-            Self::Malformed(_) | Self::Identity(_) | Self::Subprotocol => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_) | Self::Identity(_) | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::Path | Self::Unknown => StatusCode::NOT_FOUND,
             Self::CredentialsMissing | Self::CredentialsWrong => StatusCode::UNAUTHORIZED,
             Self::Taken => StatusCode::CONFLICT,
@@ -144,7 +142,9 @@ impl Refusal {
             Self::Busy => "There are too many connections at the moment; come back later.",
             Self::AddressLimit => "There are too many connections from this address.",
             Self::TenantLimit => "There are too many connections of this tenant.",
-            Self::ProcessingAway => "Messages cannot be processed at the moment; keep them and come back later.",
+            Self::ProcessingAway => {
+                "Messages cannot be processed at the moment; keep them and come back later."
+            }
             Self::LookUp => "The identity could not be looked up at the moment; come back later.",
         };
         sentence.to_owned()
@@ -348,7 +348,11 @@ mod tests {
         let cases: [(&str, fn(&mut Parts), u16); 7] = [
             ("plain GET", |head| drop(head.headers.remove("upgrade")), 426),
             ("h2c", |head| drop(head.headers.insert("upgrade", "h2c".parse().unwrap())), 426),
-            ("version 8", |head| drop(head.headers.insert("sec-websocket-version", "8".parse().unwrap())), 426),
+            (
+                "version 8",
+                |head| drop(head.headers.insert("sec-websocket-version", "8".parse().unwrap())),
+                426,
+            ),
             ("no key", |head| drop(head.headers.remove("sec-websocket-key")), 400),
             ("no connection token", |head| drop(head.headers.remove("connection")), 400),
             ("POST", |head| head.method = Method::POST, 400),
@@ -368,8 +372,7 @@ mod tests {
         use Version::{V16, V21, V201};
         let speak = |version| Ok(Choice::Speak { version, named: true });
         let only = |versions: &[Version]| Config { versions: versions.to_vec(), ..Config::default() };
-        let then_close =
-            Config { no_common_version: NoCommonVersion::AcceptThenClose, ..Config::default() };
+        let then_close = Config { no_common_version: NoCommonVersion::AcceptThenClose, ..Config::default() };
         let assume = Config { assume_version: Some(V16), ..Config::default() };
         for (name, offered, config, expected) in [
             ("one", &["ocpp1.6"][..], Config::default(), speak(V16)),

@@ -8,9 +8,7 @@ use crate::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::sync::{Arc, Weak};
-use switchboard_bus::{
-    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind,
-};
+use switchboard_bus::{Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind};
 use switchboard_directory::StationKey;
 
 /// The inbox of a gateway. It holds no strong reference, since the bus holds it and the gateway holds the bus.
@@ -40,10 +38,12 @@ impl Consumer for Ear {
 }
 
 fn sort(shared: &Arc<Shared>, envelope: Envelope) {
-    let Some(key) = envelope.metadata.station.clone().map(|station| StationKey {
-        tenant: envelope.metadata.tenant.clone(),
-        station,
-    }) else {
+    let Some(key) = envelope
+        .metadata
+        .station
+        .clone()
+        .map(|station| StationKey { tenant: envelope.metadata.tenant.clone(), station })
+    else {
         return;
     };
     match envelope.metadata.kind {
@@ -57,7 +57,8 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
         }
         Kind::Event => {
             // Another gateway has a newer connection of a station of ours.
-            if let Some(connection) = envelope.metadata.connection.filter(|connection| connection.gateway == shared.name)
+            if let Some(connection) =
+                envelope.metadata.connection.filter(|connection| connection.gateway == shared.name)
                 && let Some(handle) = shared.registry.bury(&key.detached(), connection.generation, now())
             {
                 drop(handle.post(Parcel::Replaced));

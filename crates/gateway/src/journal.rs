@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Journal {
     entries_max: u64,
     entries: AtomicU64,
+    /// How many stations the book holds: calls of the others look no further.
+    stations: AtomicUsize,
     book: Mutex<Book>,
     work: Notify,
     answers: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
@@ -41,6 +43,7 @@ impl Journal {
         Self {
             entries_max,
             entries: AtomicU64::new(0),
+            stations: AtomicUsize::new(0),
             book: Mutex::default(),
             work: Notify::new(),
             answers: Mutex::default(),
@@ -49,7 +52,7 @@ impl Journal {
 
     /// Whether a station has entries, so that its keepable calls must go the same way.
     pub(crate) fn holds(&self, key: &StationKey) -> bool {
-        self.entries() > 0 && self.book().stations.contains_key(key)
+        self.stations.load(Ordering::Relaxed) > 0 && self.book().stations.contains_key(key)
     }
 
     /// How many entries there are.
@@ -70,6 +73,7 @@ impl Journal {
                 let mut book = self.book();
                 book.appended += 1;
                 *book.stations.entry(key).or_insert(0) += 1;
+                self.counted(&book);
                 drop(book);
                 self.wake();
                 true
@@ -97,6 +101,7 @@ impl Journal {
                 } else {
                     book.stations.entry(key.clone()).or_insert(count);
                 }
+                self.counted(&book);
             }
             Err(error) => tracing::warn!(%error, "the journal could not be counted"),
         }
@@ -114,15 +119,20 @@ impl Journal {
     }
 
     fn removed(&self, key: &StationKey) {
+        let less = |count: u64| Some(count.saturating_sub(1));
+        let _before = self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         let mut book = self.book();
-        // Under the lock, as counting anew is.
-        self.entries.store(self.entries().saturating_sub(1), Ordering::Relaxed);
         if let Some(count) = book.stations.get_mut(key) {
             *count -= 1;
             if *count == 0 {
                 book.stations.remove(key);
             }
         }
+        self.counted(&book);
+    }
+
+    fn counted(&self, book: &Book) {
+        self.stations.store(book.stations.len(), Ordering::Relaxed);
     }
 
     /// Counts anew, since other gateways work entries off too.
@@ -135,6 +145,7 @@ impl Journal {
             if count == 0 {
                 book.stations = HashMap::new();
             }
+            self.counted(&book);
         }
     }
 

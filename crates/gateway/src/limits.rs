@@ -42,9 +42,8 @@ struct Rate {
 
 impl Limits {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let rate = (config.accept_rate > 0).then(|| {
-            Mutex::new(Rate { share: Duration::from_secs(1) / config.accept_rate, booked: now })
-        });
+        let rate = (config.accept_rate > 0)
+            .then(|| Mutex::new(Rate { share: Duration::from_secs(1) / config.accept_rate, booked: now }));
         Self {
             connections_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
@@ -164,7 +163,10 @@ mod tests {
         let first = limits.enter(HERE, &a, now).unwrap();
         assert_eq!(limits.enter(HERE, &a, now).unwrap_err(), Refusal::TenantLimit);
         let second = limits.enter(HERE, &b, now).unwrap();
-        assert_eq!(limits.enter(HERE, &ByteString::from_static("c"), now).unwrap_err(), Refusal::AddressLimit);
+        assert_eq!(
+            limits.enter(HERE, &ByteString::from_static("c"), now).unwrap_err(),
+            Refusal::AddressLimit
+        );
         let third = limits.enter(THERE, &ByteString::from_static("c"), now).unwrap();
         assert_eq!(limits.enter(THERE, &ByteString::from_static("d"), now).unwrap_err(), Refusal::Busy);
         assert_eq!(limits.connections(), 3);

@@ -213,15 +213,17 @@ async fn admit(shared: &Shared, offer: &Offer) -> Result<(), Refusal> {
     let standing = account.as_ref().map_or(Standing::Unknown, Standing::Registered);
     let proof = handshake::admit(offer, standing, &shared.config)?;
     match (proof, &account) {
-        (Proof::Password(password), Some(account)) => match shared.verifier.verify(account, &password).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::CredentialsWrong),
-            Err(VerifyError::Busy) => Err(Refusal::Busy),
-            Err(error) => {
-                tracing::error!(station = %offer.key.station, %error, "a password could not be checked");
-                Err(Refusal::LookUp)
+        (Proof::Password(password), Some(account)) => {
+            match shared.verifier.verify(account, &password).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Refusal::CredentialsWrong),
+                Err(VerifyError::Busy) => Err(Refusal::Busy),
+                Err(error) => {
+                    tracing::error!(station = %offer.key.station, %error, "a password could not be checked");
+                    Err(Refusal::LookUp)
+                }
             }
-        },
+        }
         _ => {
             if shared.config.keep_old && is_connected(shared, offer).await? {
                 return Err(Refusal::Taken);
@@ -259,7 +261,8 @@ fn refuse(shared: &Shared, head: &Parts, refusal: &Refusal) -> Response<Full<Byt
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     match status {
         StatusCode::UNAUTHORIZED => {
-            let realm: String = shared.config.realm.chars().filter(|c| !c.is_control() && *c != '"').collect();
+            let realm: String =
+                shared.config.realm.chars().filter(|c| !c.is_control() && *c != '"').collect();
             if let Ok(value) = HeaderValue::try_from(format!("Basic realm=\"{realm}\"")) {
                 headers.insert(header::WWW_AUTHENTICATE, value);
             }

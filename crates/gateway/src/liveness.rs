@@ -33,8 +33,8 @@ pub(crate) struct Liveness {
 impl Liveness {
     /// `share` of 0 to 1: where in the interval this connection's pings lie, so that not all are sent at once.
     pub(crate) fn new(now: Instant, share: f64, rules: &Rules) -> Self {
-        let next_ping =
-            (!rules.ping_interval.is_zero()).then(|| now + rules.ping_interval.mul_f64(share.clamp(0.1, 1.0)));
+        let next_ping = (!rules.ping_interval.is_zero())
+            .then(|| now + rules.ping_interval.mul_f64(share.clamp(0.1, 1.0)));
         Self { heard: now, next_ping, unanswered: 0 }
     }
 

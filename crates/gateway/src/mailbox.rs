@@ -34,9 +34,7 @@ pub(crate) enum PostError {
 
 impl<T> Mailbox<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            state: Mutex::new(State { first: None, rest: VecDeque::new(), reader: None, open: true }),
-        }
+        Self { state: Mutex::new(State { first: None, rest: VecDeque::new(), reader: None, open: true }) }
     }
 
     /// Posts unless `bound` things wait already.

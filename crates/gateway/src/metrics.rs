@@ -114,8 +114,7 @@ impl Metrics {
     /// Makes the handles and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         // From a tenth of a millisecond to 25 s.
-        let buckets =
-            [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0];
+        let buckets = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0];
         let metrics = Self {
             connections: Gauge::default(),
             opened: Counter::default(),
@@ -145,7 +144,11 @@ impl Metrics {
         registry.register("connections", "Stations that are connected", metrics.connections.clone());
         registry.register("connections_opened", "Connections that were accepted", metrics.opened.clone());
         registry.register("connections_closed", "Connections that ended, by cause", metrics.closed.clone());
-        registry.register("handshakes_refused", "Requests that got no 101, by reason", metrics.refused.clone());
+        registry.register(
+            "handshakes_refused",
+            "Requests that got no 101, by reason",
+            metrics.refused.clone(),
+        );
         registry.register(
             "connections_replaced",
             "Connections that a newer one of the same station replaced",
@@ -205,7 +208,11 @@ impl Metrics {
             metrics.journal_refused.clone(),
         );
         registry.register("workers", "Workers that give signs of life", metrics.workers.clone());
-        registry.register("sends_received", "Messages of stations that want no answer", metrics.sends.clone());
+        registry.register(
+            "sends_received",
+            "Messages of stations that want no answer",
+            metrics.sends.clone(),
+        );
         registry.register("frames_bad", "Texts of stations that are no frames", metrics.bad_frames.clone());
         registry.register(
             "calls_repeated",

@@ -42,9 +42,8 @@ impl Workers {
                 return;
             }
         }
-        let worker = known
-            .entry(worker.clone())
-            .or_insert_with(|| Worker { heard: now, calls: HashSet::new() });
+        let worker =
+            known.entry(worker.clone()).or_insert_with(|| Worker { heard: now, calls: HashSet::new() });
         worker.heard = now;
         worker.calls.clear();
         worker.calls.extend(presence::calls(body).map(|call| self.hasher.hash_one(call)));

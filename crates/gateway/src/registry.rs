@@ -19,11 +19,7 @@ use switchboard_rpc::Version;
 #[derive(Debug)]
 pub(crate) enum Parcel {
     /// Processing answers a call.
-    Answer {
-        seq: u64,
-        frame: Bytes,
-        registration: Option<Registration>,
-    },
+    Answer { seq: u64, frame: Bytes, registration: Option<Registration> },
     /// A command for the station, or its cancellation.
     Command(Box<Envelope>),
     /// A frame that nobody answers, such as a CALLRESULTERROR.
@@ -51,13 +47,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub(crate) const fn new(key: StationKey, generation: u64, version: Version) -> Self {
-        Self {
-            key,
-            generation,
-            version,
-            waits_for_bus: AtomicBool::new(false),
-            mailbox: Mailbox::new(),
-        }
+        Self { key, generation, version, waits_for_bus: AtomicBool::new(false), mailbox: Mailbox::new() }
     }
 
     pub(crate) const fn mailbox(&self) -> &Mailbox<Parcel> {
@@ -113,7 +103,8 @@ impl Registry {
     pub(crate) fn insert(&self, handle: &Arc<Handle>) -> Registered {
         let mut shard = self.shard(&handle.key);
         let replaced = shard.tombstones.get(&handle.key).is_some_and(|(dead, _)| handle.generation <= *dead);
-        let newer = shard.connections.get(&handle.key).is_some_and(|other| other.generation > handle.generation);
+        let newer =
+            shard.connections.get(&handle.key).is_some_and(|other| other.generation > handle.generation);
         if replaced || newer {
             return Registered::Outdated;
         }
@@ -172,7 +163,9 @@ impl Registry {
 
     /// All connections of one part of the registry. There are [`SHARDS`] parts.
     pub(crate) fn part(&self, part: usize) -> Vec<Arc<Handle>> {
-        self.shards.get(part).map_or_else(Vec::new, |shard| lock(shard).connections.values().cloned().collect())
+        self.shards
+            .get(part)
+            .map_or_else(Vec::new, |shard| lock(shard).connections.values().cloned().collect())
     }
 
     /// All connections.
@@ -226,10 +219,7 @@ mod tests {
     }
 
     fn key() -> StationKey {
-        StationKey {
-            tenant: ByteString::from_static("default"),
-            station: StationId::new("CP1", 48).unwrap(),
-        }
+        StationKey { tenant: ByteString::from_static("default"), station: StationId::new("CP1", 48).unwrap() }
     }
 
     fn handle(generation: u64) -> Arc<Handle> {

@@ -24,9 +24,7 @@ use std::{
     task::{Context, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use switchboard_bus::{
-    Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError,
-};
+use switchboard_bus::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError};
 use switchboard_directory::{Directory, StationKey, password::Verifier};
 use tokio_util::task::TaskTracker;
 
@@ -180,7 +178,9 @@ impl Shared {
 
     /// Processing answered.
     pub(crate) fn processing_is_back(&self) {
-        if self.away_since_ms.load(Ordering::Relaxed) != 0 && self.away_since_ms.swap(0, Ordering::Relaxed) != 0 {
+        if self.away_since_ms.load(Ordering::Relaxed) != 0
+            && self.away_since_ms.swap(0, Ordering::Relaxed) != 0
+        {
             tracing::info!("calls of stations are processed again");
             self.journal.wake();
         }

@@ -1,0 +1,142 @@
+//! A directory that fails when it is told to.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use std::sync::atomic::{AtomicBool, Ordering};
+use switchboard_bus::{OutcomeKind, Registration};
+use switchboard_directory::{
+    Account, Claim, Directory, DirectoryError, Embedded, Enqueued, JournalEntry, Location, OutboxEntry,
+    StationKey, StationRecord,
+};
+use switchboard_rpc::{StationId, Version};
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
+
+/// The embedded directory, which can be away.
+#[derive(Debug)]
+pub(crate) struct Moody {
+    inner: Embedded,
+    failing: AtomicBool,
+}
+
+impl Moody {
+    pub(crate) fn new() -> Self {
+        Self { inner: Embedded::in_memory().unwrap(), failing: AtomicBool::new(false) }
+    }
+
+    /// Whether everything fails from now on.
+    pub(crate) fn fails(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    fn or_fail<'a, T: Send + 'a>(&self, answer: Answer<'a, T>) -> Answer<'a, T> {
+        if self.failing.load(Ordering::Relaxed) {
+            let why = std::io::Error::other("it was told to be away");
+            return Box::pin(std::future::ready(Err(DirectoryError::Away(Box::new(why)))));
+        }
+        answer
+    }
+}
+
+impl Directory for Moody {
+    fn claim<'a>(
+        &'a self,
+        key: &'a StationKey,
+        gateway: &'a ByteString,
+        version: Version,
+        now_ms: i64,
+    ) -> Answer<'a, Claim> {
+        self.or_fail(self.inner.claim(key, gateway, version, now_ms))
+    }
+    fn release<'a>(&'a self, key: &'a StationKey, generation: u64, now_ms: i64) -> Answer<'a, ()> {
+        self.or_fail(self.inner.release(key, generation, now_ms))
+    }
+    fn locate<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<Location>> {
+        self.or_fail(self.inner.locate(key, now_ms))
+    }
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
+        self.or_fail(self.inner.gateway_lease(gateway, until_ms))
+    }
+    fn stations<'a>(
+        &'a self,
+        tenant: &'a str,
+        after: Option<&'a StationId>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Answer<'a, Vec<StationRecord>> {
+        self.or_fail(self.inner.stations(tenant, after, limit, now_ms))
+    }
+    fn station<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<StationRecord>> {
+        self.or_fail(self.inner.station(key, now_ms))
+    }
+    fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()> {
+        self.or_fail(self.inner.set_registration(key, registration))
+    }
+    fn account<'a>(&'a self, key: &'a StationKey) -> Answer<'a, Option<Account>> {
+        self.or_fail(self.inner.account(key))
+    }
+    fn put_account(&self, account: Account) -> Answer<'_, ()> {
+        self.or_fail(self.inner.put_account(account))
+    }
+    fn remove_account<'a>(&'a self, key: &'a StationKey) -> Answer<'a, bool> {
+        self.or_fail(self.inner.remove_account(key))
+    }
+    fn account_count(&self) -> Answer<'_, u64> {
+        self.or_fail(self.inner.account_count())
+    }
+    fn outbox_put(&self, entry: OutboxEntry) -> Answer<'_, Enqueued> {
+        self.or_fail(self.inner.outbox_put(entry))
+    }
+    fn outbox_waiting<'a>(
+        &'a self,
+        key: &'a StationKey,
+        now_ms: i64,
+        limit: usize,
+    ) -> Answer<'a, Vec<OutboxEntry>> {
+        self.or_fail(self.inner.outbox_waiting(key, now_ms, limit))
+    }
+    fn outbox_sending<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        generation: u64,
+    ) -> Answer<'a, bool> {
+        self.or_fail(self.inner.outbox_sending(key, id, generation))
+    }
+    fn outbox_end<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        outcome: OutcomeKind,
+        frame: Bytes,
+        now_ms: i64,
+    ) -> Answer<'a, ()> {
+        self.or_fail(self.inner.outbox_end(key, id, outcome, frame, now_ms))
+    }
+    fn outbox_get<'a>(&'a self, key: &'a StationKey, id: &'a ByteString) -> Answer<'a, Option<OutboxEntry>> {
+        self.or_fail(self.inner.outbox_get(key, id))
+    }
+    fn outbox_sweep(&self, now_ms: i64, limit: usize) -> Answer<'_, Vec<OutboxEntry>> {
+        self.or_fail(self.inner.outbox_sweep(now_ms, limit))
+    }
+    fn journal_append(&self, entry: JournalEntry) -> Answer<'_, u64> {
+        self.or_fail(self.inner.journal_append(entry))
+    }
+    fn journal_read<'a>(
+        &'a self,
+        key: Option<&'a StationKey>,
+        limit: usize,
+    ) -> Answer<'a, Vec<JournalEntry>> {
+        self.or_fail(self.inner.journal_read(key, limit))
+    }
+    fn journal_remove(&self, id: u64) -> Answer<'_, ()> {
+        self.or_fail(self.inner.journal_remove(id))
+    }
+    fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {
+        self.or_fail(self.inner.journal_count(key))
+    }
+    fn close(&self) -> Answer<'_, ()> {
+        self.or_fail(self.inner.close())
+    }
+}
