@@ -18,7 +18,7 @@ use bytestring::ByteString;
 use live::Live;
 use lock::Lock;
 use rusqlite::Connection;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
 use switchboard_bus::{OutcomeKind, Registration};
@@ -74,7 +74,7 @@ impl Embedded {
     /// # Errors
     /// When another process owns it, when it is damaged or newer than this program, or cannot be opened.
     pub fn open(config: &Config) -> Result<Self, DirectoryError> {
-        std::fs::create_dir_all(&config.data_dir).map_err(|error| DirectoryError::Away(Box::new(error)))?;
+        make_folder(&config.data_dir).map_err(|error| DirectoryError::Away(Box::new(error)))?;
         let file = config.data_dir.join(FILE_NAME);
         let lock = Lock::take(&file)?;
         let connection = schema::open(Some(&file), config)?;
@@ -273,6 +273,15 @@ impl Directory for Embedded {
             Ok(())
         })
     }
+}
+
+/// Password hashes and what stations send are nobody else's business.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 fn ready<'a, T: Send + 'a>(value: Result<T, DirectoryError>) -> Answer<'a, T> {

@@ -213,8 +213,14 @@ proptest! {
     }
 
     #[test]
-    fn no_block_makes_decoding_panic(text in "\\PC{0,200}") {
+    fn no_block_makes_decoding_panic(text in "\\PC{0,200}", bytes in vec(any::<u8>(), 0..200)) {
         let _outcome = Metadata::decode_block(&text.into());
+        let _outcome = Metadata::decode_block(&String::from_utf8_lossy(&bytes).into_owned().into());
+        // Lines that look like headers get further.
+        for value in bytes.chunks(8) {
+            let value = String::from_utf8_lossy(value);
+            let _outcome = Metadata::decode_block(&format!("ocpp-kind: call\nocpp-station: {value}\n").into());
+        }
     }
 
     #[test]

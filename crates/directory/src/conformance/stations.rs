@@ -99,6 +99,10 @@ pub async fn stations_are_listed_in_order_whether_registered_or_seen(harness: &d
         (station.to_owned(), flags, version, registration, seen)
     });
     assert_eq!(rows, expected);
+    for record in page(None, 100).await {
+        assert_eq!(directory.station(&record.key, NOW).await.unwrap(), Some(record), "one alone");
+    }
+    assert_eq!(directory.station(&key("list", "CP009"), NOW).await.unwrap(), None);
     let names = async |after, limit| {
         let page = page(after, limit).await;
         page.into_iter().map(|record| record.key.station.to_string()).collect::<Vec<_>>()

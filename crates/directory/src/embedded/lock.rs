@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Held as long as the data directory is ours.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Takes `file`'s lock file. Whose it is stands in there as a process id, for people; the lock is what counts. The
@@ -30,5 +30,18 @@ impl Lock {
             drop(writeln!(lock, "{}", std::process::id()));
         }
         Ok(Self(lock))
+    }
+
+    #[cfg(test)]
+    pub(super) fn copy(&self) -> File {
+        self.0.try_clone().unwrap()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started at this moment has a copy of it until it runs
+        // its own program. An error leaves the lock to the end of this process.
+        drop(self.0.unlock());
     }
 }

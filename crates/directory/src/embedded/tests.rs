@@ -55,6 +55,18 @@ async fn a_second_owner_is_refused_until_the_first_has_closed() {
     assert_eq!(second.journal_read(Some(&key("CP001")), 10).await.unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn a_copy_of_the_lock_in_a_process_being_started_does_not_keep_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE_NAME);
+    let lock = Lock::take(&file).unwrap();
+    // What a fork does to the file: another handle to the same open file.
+    let copy = lock.copy();
+    drop(lock);
+    Lock::take(&file).unwrap();
+    drop(copy);
+}
+
 /// An entry of about four thousand bytes.
 fn large_entry(seq: u64) -> JournalEntry {
     JournalEntry { frame: Bytes::from(vec![b' '; 4000]), ..entry("CP001", seq) }
