@@ -205,7 +205,7 @@ impl Subscribed {
 
 /// Carries envelopes between gateways and processing.
 ///
-/// Unstable until real brokers have proved it. [`conformance`](crate::conformance) (feature `conformance`) holds a test
+/// Unstable until real brokers have proved it. The module `conformance` (feature `conformance`) holds a test
 /// for each promise, which every implementation passes.
 ///
 /// # Promises
