@@ -2,6 +2,7 @@
 
 use crate::decimal::Decimal;
 use crate::json::{CustomData, Json};
+use crate::scan::next_special;
 use crate::timestamp::Timestamp;
 use std::fmt;
 
@@ -76,21 +77,24 @@ pub(crate) fn quoted(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let escape: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            0..=0x1f => &[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]],
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[from..at]);
-        out.extend_from_slice(escape);
+    loop {
+        let at = next_special(bytes, from);
+        out.extend_from_slice(bytes.get(from..at).unwrap_or_default());
+        let Some(byte) = bytes.get(at) else { break };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                let digits = [HEX[usize::from(control >> 4)], HEX[usize::from(control & 15)]];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&digits);
+            }
+        }
         from = at + 1;
     }
-    out.extend_from_slice(&bytes[from..]);
     out.push(b'"');
 }
 
