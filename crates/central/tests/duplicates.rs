@@ -53,7 +53,8 @@ async fn a_repeated_stop_is_answered_alike_and_a_different_one_is_kept_beside() 
     let end = with(stop(id, "2026-01-01T11:00:00Z", 900), json!({"idTag": "TAG"}));
     let first = station.call("StopTransaction", end.clone()).await;
     site.central.put_token("default", "TAG", TokenStatus::Blocked, None).await.unwrap();
-    assert_eq!(site.v16("CP1").call("StopTransaction", end.clone()).await, first);
+    let station = site.v16("CP1");
+    assert_eq!(station.call("StopTransaction", end.clone()).await, first);
     // No reason means Local.
     let written_out = with(end.clone(), json!({"reason": "Local"}));
     assert_eq!(station.call("StopTransaction", written_out).await, first);
@@ -80,7 +81,8 @@ async fn meter_values_are_kept_once_per_sample() {
     let first = meter(1, Some(id), time, json!([volts]));
     station.call("MeterValues", first.clone()).await;
     let once = site.central.readings(id).await.unwrap();
-    site.v16("CP1").call("MeterValues", first).await;
+    let station = site.v16("CP1");
+    station.call("MeterValues", first).await;
     assert_eq!(site.central.readings(id).await.unwrap(), once);
     // A message that mixes an old sample with a new one.
     station.call("MeterValues", meter(1, Some(id), time, json!([volts, energy]))).await;

@@ -108,7 +108,7 @@ async fn a_start_that_cannot_be_read_begins_a_real_transaction_once() {
     assert_eq!(kept.len(), 1);
     assert!(kept[0].payload.contains("yesterday"));
     // And it ends like any other.
-    station.call("StopTransaction", stop(id, "2026-01-01T11:00:00Z", 10)).await;
+    site.v16("CP1").call("StopTransaction", stop(id, "2026-01-01T11:00:00Z", 10)).await;
     assert!(site.central.transaction(id).await.unwrap().unwrap().ended);
 }
 
