@@ -299,3 +299,56 @@ impl Accepted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Central, Config};
+    use bytestring::ByteString;
+    use switchboard_router::Context;
+    use switchboard_rpc::{StationId, Version};
+
+    async fn answer(central: &Central, seq: u64, action: &str, payload: &str) -> String {
+        let mut context = Context::new(StationId::new("CP1", 48).unwrap(), Version::V16);
+        (context.generation, context.seq) = (1, seq);
+        let frame = ByteString::from(format!(r#"[2,"1","{action}",{payload}]"#));
+        let answer = central.router().answer(&context, frame).await;
+        String::from_utf8(answer.frame.unwrap().to_vec()).unwrap()
+    }
+
+    async fn quota(central: &Central, pages: i64) {
+        let set = move |transaction: &rusqlite::Transaction<'_>| {
+            Ok(transaction.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+        };
+        central.0.store.write(set).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_what_must_be_kept_until_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let central = Central::open(Config::at(folder.path().join("central.db"))).unwrap();
+        let start = |minute: i64| {
+            format!(
+                r#"{{"connectorId":1,"idTag":"TAG","timestamp":"2026-01-01T10:{minute:02}:00Z","meterStart":0}}"#
+            )
+        };
+        let begun = answer(&central, 1, "StartTransaction", &start(0)).await;
+        assert!(begun.starts_with(r#"[3,"1","#), "{begun}");
+
+        quota(&central, 1).await;
+        let csr = "x".repeat(100_000);
+        let large = format!(r#"{{"vendorId":"com.example","data":"{csr}"}}"#);
+        let refused = answer(&central, 2, "DataTransfer", &large).await;
+        assert!(refused.starts_with(r#"[4,"1","InternalError""#), "{refused}");
+        assert!(!refused.contains("disk"), "the station is told nothing of our inside: {refused}");
+        // What needs no room is served.
+        assert!(answer(&central, 3, "Heartbeat", "{}").await.starts_with("[3,"));
+        assert!(answer(&central, 4, "Authorize", r#"{"idTag":"TAG"}"#).await.starts_with("[3,"));
+
+        quota(&central, 1_000_000).await;
+        // The station tries again, and what was answered before is still there.
+        assert!(answer(&central, 5, "DataTransfer", &large).await.starts_with("[3,"));
+        let again = answer(&central, 6, "StartTransaction", &start(0)).await;
+        assert_eq!(again, begun);
+        assert_eq!(central.notices("default", "CP1", None, 10).await.unwrap().len(), 1);
+    }
+}

@@ -197,7 +197,8 @@ mod tests {
         assert_eq!(decimal("95.0"), decimal("95"));
         assert!(decimal("0.30000000000000004") > decimal("0.3"));
         let (large, small) = (decimal(&"9".repeat(38)), decimal("0.0000000000000000000000000000000001"));
-        assert!(large > small && small < large);
+        assert!(large > small);
+        assert!(small < large);
         assert!(decimal(&format!("-{}", "9".repeat(38))) < small);
     }
 

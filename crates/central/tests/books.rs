@@ -1,5 +1,13 @@
 //! Whatever comes, however often and in whatever order: the books equal a simple model of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests"
+)]
+
 mod common;
 
 use common::{Site, event, meter, start, stop, with};

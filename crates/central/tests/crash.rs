@@ -2,6 +2,14 @@
 //!
 //! The test runs itself once more as a child, which answers calls and tells each answer on its standard output.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests"
+)]
+
 mod common;
 
 use common::{meter, start, stop};

@@ -77,6 +77,7 @@ async fn events_of_a_station_that_never_booted_are_money_and_kept() {
     assert_eq!(site.transactions().await.len(), 1);
 }
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn energy(seq: i64, kind: &str, time: &str, wh: &str) -> Value {
     let sample: Value = serde_json::from_str(&format!(r#"[{{"value":{wh}}}]"#)).unwrap();
     with(event(kind, "tx-1", seq, time), json!({"meterValue": [{"timestamp": time, "sampledValue": sample}]}))

@@ -22,8 +22,8 @@ fn rows<T>(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn decimal(text: Option<String>) -> Option<Decimal> {
-    text.as_deref().and_then(Decimal::parse)
+fn decimal(text: Option<&str>) -> Option<Decimal> {
+    text.and_then(Decimal::parse)
 }
 
 fn moment(text: Option<String>, us: Option<i64>) -> Option<Moment> {
@@ -126,9 +126,9 @@ fn charge(row: &Row<'_>) -> rusqlite::Result<(i64, Transaction)> {
             token_type: row.get(7)?,
             authorization: row.get::<_, Option<String>>(8)?.as_deref().and_then(TokenStatus::from_name),
             started: moment(row.get(9)?, row.get(10)?),
-            meter_start: decimal(row.get(11)?),
+            meter_start: decimal(row.get_ref(11)?.as_str_or_null()?),
             stopped: moment(row.get(12)?, row.get(13)?),
-            meter_stop: decimal(row.get(14)?),
+            meter_stop: decimal(row.get_ref(14)?.as_str_or_null()?),
             stop_reason: row.get(15)?,
             stop_token: row.get::<_, Option<String>>(16)?.map(Token::new),
             ended: row.get(17)?,
@@ -172,7 +172,7 @@ fn completed(db: &Connection, (station, mut transaction): (i64, Transaction)) ->
             ))?
             .query_row((station, transaction.id), |row| row.get(0))
             .optional()?;
-        Ok(decimal(text))
+        Ok(decimal(text.as_deref()))
     };
     let start = match transaction.meter_start {
         Some(start) => Some(start),
@@ -224,7 +224,7 @@ pub(crate) fn readings(db: &Connection, station: i64, charge: i64) -> Found<Vec<
             Ok(MeterReading {
                 at: Moment { text: row.get(0)?, ms: Stamp::instant_ms(row.get(1)?) },
                 evse: row.get(2)?,
-                energy: decimal(row.get(3)?),
+                energy: decimal(row.get_ref(3)?.as_str_or_null()?),
                 samples: row.get(4)?,
             })
         },

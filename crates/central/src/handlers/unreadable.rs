@@ -36,11 +36,11 @@ fn answer(ledger: &Ledger<'_>, action: &str, payload: &str) -> Result<ByteString
         "StartTransaction" => encoded(&v16::started(&ledger.start(&salvage::start(payload))?)),
         "StopTransaction" => {
             let verdict = salvage::stop(payload).map(|stop| ledger.stop(&stop)).transpose()?.flatten();
-            encoded(&v16::stopped(verdict))
+            encoded(&v16::stopped(verdict.as_ref()))
         }
         "TransactionEvent" => {
             let verdict = salvage::event(payload).map(|event| ledger.event(&event)).transpose()?.flatten();
-            encoded(&v201::event_answer(verdict))
+            encoded(&v201::event_answer(verdict.as_ref()))
         }
         _ => {
             let (evse, transaction) = salvage::place(payload);

@@ -104,7 +104,7 @@ async fn stop(
     };
     central
         .keep::<v16::StopTransactionRequest>(Gate::NeverBooted, call, move |ledger, _| {
-            Ok(stopped(ledger.stop(&stop)?))
+            Ok(stopped(ledger.stop(&stop)?.as_ref()))
         })
         .await
 }
@@ -192,8 +192,8 @@ pub(super) fn started(started: &Started) -> v16::StartTransactionResponse {
 }
 
 /// The answer to a StopTransaction.
-pub(super) fn stopped(verdict: Option<Verdict>) -> v16::StopTransactionResponse {
-    v16::StopTransactionResponse { id_tag_info: verdict.as_ref().map(id_tag_info) }
+pub(super) fn stopped(verdict: Option<&Verdict>) -> v16::StopTransactionResponse {
+    v16::StopTransactionResponse { id_tag_info: verdict.map(id_tag_info) }
 }
 
 /// A CiString20.

@@ -141,7 +141,7 @@ async fn transaction_event(
                 ledger.unreadable(action, &call.payload, "/eventType: a known value", "{}")?;
                 return Ok(v201::TransactionEventResponse::default());
             };
-            Ok(event_answer(ledger.event(event)?))
+            Ok(event_answer(ledger.event(event)?.as_ref()))
         })
         .await
 }
@@ -280,9 +280,9 @@ parts! {
 }
 
 /// The answer to a TransactionEvent.
-pub(super) fn event_answer(verdict: Option<Verdict>) -> v201::TransactionEventResponse {
+pub(super) fn event_answer(verdict: Option<&Verdict>) -> v201::TransactionEventResponse {
     v201::TransactionEventResponse {
-        id_token_info: verdict.as_ref().map(|verdict| Box::new(id_token_info(verdict))),
+        id_token_info: verdict.map(|verdict| Box::new(id_token_info(verdict))),
         ..v201::TransactionEventResponse::default()
     }
 }

@@ -113,16 +113,19 @@ CREATE TABLE charge_event (
 
 -- One row per meterValue element; `charge` 0 where there is no transaction, and the number that the station said where
 -- there is none of that number.
+-- A table with row numbers, so that what comes together is written together: samples of several kilobytes in the leaves
+-- of a tree ordered by transaction would spread each commit over as many pages as it has calls, and overflow them.
 CREATE TABLE reading (
+    id              INTEGER PRIMARY KEY,
     station         INTEGER NOT NULL,
     charge          INTEGER NOT NULL,
     at_us           INTEGER NOT NULL,
     evse            INTEGER NOT NULL,
     at              TEXT NOT NULL,
     energy_wh       TEXT,                  -- Energy.Active.Import.Register over all phases, if it is among them
-    samples         TEXT NOT NULL,         -- a JSON array of sampledValue objects
-    PRIMARY KEY (station, charge, at_us, evse)
-) STRICT, WITHOUT ROWID;
+    samples         TEXT NOT NULL          -- a JSON array of sampledValue objects
+) STRICT;
+CREATE UNIQUE INDEX reading_key ON reading (station, charge, at_us, evse);
 
 CREATE TABLE token (
     tenant          TEXT NOT NULL,

@@ -92,11 +92,9 @@ async fn a_failing_call_leaves_nothing_and_costs_its_neighbours_nothing() {
         put("row-failing".to_owned())(transaction)?;
         Err::<(), _>(StoreError::Invalid("no".to_owned()))
     });
-    let panics = store.write(|transaction| {
+    let panics = store.write(|transaction| -> Result<(), StoreError> {
         put("row-panicking".to_owned())(transaction)?;
-        let nothing: Option<()> = None;
-        nothing.expect("a panic on purpose");
-        Ok(())
+        panic!("on purpose")
     });
     let answers = tokio::join!(
         store.write(put("row1".to_owned())),

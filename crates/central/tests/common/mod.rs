@@ -1,6 +1,7 @@
 //! A central system in a folder of its own, and stations that talk to it through the router alone.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
