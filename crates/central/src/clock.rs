@@ -45,24 +45,3 @@ impl fmt::Debug for Clock {
         formatter.write_str("Clock")
     }
 }
-
-/// A time of our own as stations are told it: RFC 3339 in UTC with milliseconds.
-#[must_use]
-pub fn rfc3339(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(
-        // Outside of what a calendar can say; only a test's clock gets there.
-        |_| "1970-01-01T00:00:00.000Z".to_owned(),
-        |timestamp| format!("{timestamp:.3}"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rfc3339;
-
-    #[test]
-    fn times_are_told_in_utc_with_milliseconds() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(1_735_689_600_123), "2025-01-01T00:00:00.123Z");
-    }
-}

@@ -44,8 +44,7 @@ impl Owner {
 /// Opens the file for its one writer, makes it if there is none, and brings its schema up to date.
 pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner), OpenError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
+        make_private(folder).map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
     }
     let owner = Owner::claim(path)?;
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -70,6 +69,15 @@ pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner
     connection.set_prepared_statement_cache_capacity(128);
     schema::migrate(&mut connection, path, now_ms)?;
     Ok((connection, owner))
+}
+
+/// Makes a folder that only its owner may look into: tokens are personal data. One that is there stays as it is.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 /// Opens the file once more, for reading only. The writer has opened it before.
