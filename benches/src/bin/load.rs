@@ -167,13 +167,13 @@ async fn idle(
     }))
 }
 
-/// Waits until the server has stopped using the processor.
+/// Waits until the server does no more than to ping its stations now and then.
 async fn settle(pid: u32) -> Result<()> {
     let mut last = cpu_time(pid)?;
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let now = cpu_time(pid)?;
-        if now.saturating_sub(last) < Duration::from_millis(3) {
+        if now.saturating_sub(last) < Duration::from_millis(15) {
             return Ok(());
         }
         last = now;
