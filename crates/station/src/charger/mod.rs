@@ -400,8 +400,8 @@ impl Charger {
 
     /// The car goes; the next one will come.
     fn leave(&mut self, id: u32, now: Moment) {
-        let next =
-            (id <= self.config.visited).then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
+        let next = (id <= self.config.visited)
+            .then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
         if let Some(connector) = self.connector(id) {
             connector.authorizing = false;
             connector.next_car = next;
