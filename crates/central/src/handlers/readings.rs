@@ -97,7 +97,9 @@ fn reading(value: &Value<'_>) -> Option<Reading> {
         else {
             continue;
         };
-        match energy(&sample, text) {
+        // Another unit is another measurand whose name was left out.
+        let Some(exponent) = watt_hours(&sample) else { continue };
+        match Decimal::parse(text).and_then(|value| value.shifted(exponent)) {
             Some(energy) => reading.energy = Some(energy),
             None => reading.unusable = true,
         }
@@ -115,8 +117,8 @@ fn is_register(sample: &Sample<'_>) -> bool {
         && sample.phase.is_none()
 }
 
-/// The value in Wh.
-fn energy(sample: &Sample<'_>, text: &str) -> Option<Decimal> {
+/// By which power of ten the value is to be multiplied to be in Wh; none if it is no energy.
+fn watt_hours(sample: &Sample<'_>) -> Option<i32> {
     let unit_2x = sample.unit_of_measure.as_ref();
     let unit = sample.unit.or_else(|| unit_2x.and_then(|unit| unit.unit));
     let exponent = match unit.map(|unit| unquoted(unit.get())) {
@@ -124,8 +126,7 @@ fn energy(sample: &Sample<'_>, text: &str) -> Option<Decimal> {
         Some("kWh") => 3,
         Some(_) => return None,
     };
-    let multiplier = unit_2x.and_then(|unit| unit.multiplier).unwrap_or(0);
-    Decimal::parse(text)?.shifted(multiplier.checked_add(exponent)?)
+    unit_2x.and_then(|unit| unit.multiplier).unwrap_or(0).checked_add(exponent)
 }
 
 /// A time as the station wrote it.
@@ -183,6 +184,20 @@ mod tests {
         ] {
             assert_eq!(one(sample).as_deref(), wh, "{sample}");
         }
+    }
+
+    #[test]
+    fn only_an_energy_that_is_no_number_is_unusable() {
+        let unusable = |sample: &str| {
+            let payload = format!(
+                r#"{{"meterValue":[{{"timestamp":"2024-09-02T22:40:55Z","sampledValue":[{sample}]}}]}}"#
+            );
+            readings(&payload).unwrap().remove(0).unusable
+        };
+        assert!(unusable(r#"{"value":"fifty","unit":"kWh"}"#));
+        assert!(!unusable(r#"{"value":""}"#));
+        // Alfen names no measurand, and means a current.
+        assert!(!unusable(r#"{"value":"15.630","unit":"A"}"#));
     }
 
     #[test]
