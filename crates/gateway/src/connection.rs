@@ -31,24 +31,44 @@ pub(crate) struct Admitted {
     pub(crate) place: Place,
 }
 
-/// Serves one connection until its end.
-pub(crate) async fn serve<S>(shared: Arc<Shared>, stream: S, early: Bytes, admitted: Admitted)
+/// A connection that has begun: the station is claimed, and everybody was told.
+pub(crate) struct Begun<S> {
+    handle: Arc<Handle>,
+    registration: Option<Registration>,
+    /// Boxed, since a future keeps room for what it was given beside what that was moved into.
+    socket: Box<Socket<S>>,
+    place: Place,
+}
+
+/// Begins a connection after its 101 and before the first read (L01); none if it ended at once.
+pub(crate) async fn begin<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    early: Bytes,
+    admitted: Admitted,
+) -> Option<Begun<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max);
-    drop(early);
+    let mut socket = Box::new(Socket::new(stream, &early, shared.config.message_bytes_max));
     let Admitted { key, version, place } = admitted;
-    // Before the first read (L01). Boxed, like all that happens once: an idle connection should not carry it along.
-    let opened = Box::pin(open(&shared, key, version)).await;
-    let (handle, registration) = match opened {
-        Ok(opened) => opened,
+    match open(shared, key, version).await {
+        Ok((handle, registration)) => Some(Begun { handle, registration, socket, place }),
         Err(end) => {
             shared.metrics.closed.get_or_create(&Closed { cause: end.cause }).inc();
-            Box::pin(leave(&mut socket, end, shared.config.close_timeout)).await;
-            return;
+            leave(&mut socket, end, shared.config.close_timeout).await;
+            None
         }
-    };
+    }
+}
+
+/// Serves a connection until its end. What it holds is what an idle station costs, so whatever happens once is boxed, or
+/// was done by [`begin`] in another task.
+pub(crate) async fn serve<S>(shared: Arc<Shared>, begun: Begun<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Begun { handle, registration, socket, place } = begun;
     let (end, mut socket) = {
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut conversation = Conversation::new(&shared, &handle, socket, registration);
@@ -57,7 +77,7 @@ where
         // L01, L04: what is open ends first, then the socket.
         let (socket, rest) = conversation.wind_up();
         let patience = shared.config.close_timeout * 2;
-        if tokio::time::timeout(patience, rest).await.is_err() {
+        if Box::pin(tokio::time::timeout(patience, rest)).await.is_err() {
             tracing::error!(station = %handle.key.station, "the directory did not take the ends of commands");
         }
         (end, socket)

@@ -516,7 +516,7 @@ mod tests {
         desk.take(1, Class::Local, false, start, start, &Rules { local: true, ..rules() });
         assert_eq!(desk.poll_action(), Some(Action::End(End::Local)));
         assert_eq!(desk.in_hand(), None);
-        drop(taken(Class::Local, start));
+        assert_eq!(taken(Class::Local, start).in_hand(), Some(7));
     }
 
     #[test]

@@ -86,7 +86,7 @@ enum Finished {
 pub(crate) struct Conversation<'a, S> {
     shared: &'a Shared,
     handle: &'a Handle,
-    pub(crate) socket: Socket<S>,
+    socket: Box<Socket<S>>,
     connection: Connection,
     desk: Desk,
     liveness: Liveness,
@@ -113,7 +113,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     pub(crate) fn new(
         shared: &'a Shared,
         handle: &'a Handle,
-        socket: Socket<S>,
+        socket: Box<Socket<S>>,
         registration: Option<Registration>,
     ) -> Self {
         let now = now();
@@ -190,7 +190,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     }
 
     /// Ends all that is open and hands out what must still be waited for.
-    pub(crate) fn wind_up(mut self) -> (Socket<S>, BoxFuture<'a, ()>) {
+    pub(crate) fn wind_up(mut self) -> (Box<Socket<S>>, BoxFuture<'a, ()>) {
         let now = now();
         self.publishing = None;
         self.connection.handle_close(now);
@@ -240,7 +240,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             Input::Binary(bytes) => match ByteString::try_from(bytes) {
                 Ok(text) if self.shared.config.binary_as_text => self.handle_text(text, now),
                 _ => {
-                    self.end(End::ours(Cause::Protocol, close::UNSUPPORTED, "binary messages are not taken"))
+                    self.end(End::ours(Cause::Protocol, close::UNSUPPORTED, "binary messages are not taken"));
                 }
             },
             Input::Ping => self.liveness.heard(now),
@@ -285,14 +285,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             self.desk.handle_timeout(now, &presence, &self.shared.rules);
         }
         match self.liveness.handle_timeout(now, &self.shared.liveness) {
-            Some(Sign::Ping) => {
-                // A station that does not read would only collect pings.
-                if self.blocked.is_none() && self.socket.ping().is_err() {
+            // A station that does not read would only collect pings.
+            Some(Sign::Ping) if self.blocked.is_none() => {
+                if let Err(Lost) = self.socket.ping() {
                     self.end(End::lost(Cause::Lost, "the network connection was lost"));
                 }
             }
             Some(Sign::Gone(reason)) => self.end(End::ours(Cause::Silent, close::POLICY, reason)),
-            None => {}
+            Some(Sign::Ping) | None => {}
         }
         if due(self.blocked.map(|since| since + self.shared.config.write_timeout)) {
             self.end(End::lost(Cause::Slow, "the station does not read"));
@@ -858,3 +858,21 @@ const fn core_registration(registration: Registration) -> switchboard_rpc::Regis
 const TURNS_MAX: usize = 64;
 /// Commands of the outbox that are read at once.
 const OUTBOX_PAGE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Begun, serve};
+    use tokio::net::TcpStream;
+
+    /// What every idle connection holds: the task, and what it keeps in boxes. The limit is a little above what it is
+    /// now, so that a field too many is noticed.
+    #[test]
+    fn an_idle_connection_is_small() {
+        const fn future<F>(_: &impl Fn(Arc<Shared>, Begun<TcpStream>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = [future(&serve::<TcpStream>), size_of::<Socket<TcpStream>>(), size_of::<Handle>()];
+        assert!(sizes.iter().sum::<usize>() <= 2_100, "{sizes:?}");
+    }
+}

@@ -345,7 +345,8 @@ mod tests {
 
     #[test]
     fn h15_what_is_no_upgrade_gets_426_or_400() {
-        let cases: [(&str, fn(&mut Parts), u16); 7] = [
+        type Spoil = fn(&mut Parts);
+        let cases: [(&str, Spoil, u16); 7] = [
             ("plain GET", |head| drop(head.headers.remove("upgrade")), 426),
             ("h2c", |head| drop(head.headers.insert("upgrade", "h2c".parse().unwrap())), 426),
             (

@@ -62,7 +62,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             // Only handshakes are limited by it.
             drop(place);
             if let Ok(Some((stream, early, outcome))) = shaken {
-                go_on(serving, stream, early, outcome);
+                go_on(serving, stream, early, outcome).await;
             }
         });
     }
@@ -74,25 +74,24 @@ enum Outcome {
     ThenClose,
 }
 
-/// Goes on with a socket after the 101, in a task of its own: that of the handshake carries all of HTTP with it, and its
-/// memory goes when it ends.
-fn go_on(shared: Arc<Shared>, stream: TcpStream, early: Bytes, outcome: Outcome) {
-    let tasks = shared.tasks.clone();
+/// Goes on with a socket after the 101. The conversation has a task of its own: that of the handshake carries all of
+/// HTTP with it, and its memory goes when it ends.
+async fn go_on(shared: Arc<Shared>, stream: TcpStream, early: Bytes, outcome: Outcome) {
     match outcome {
         Outcome::Admitted(admitted) => {
-            tasks.spawn(connection::serve(shared, stream, early, admitted));
+            if let Some(begun) = connection::begin(&shared, stream, early, admitted).await {
+                shared.tasks.clone().spawn(connection::serve(shared, begun));
+            }
         }
         Outcome::ThenClose => {
-            tasks.spawn(async move {
-                let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max);
-                let end = End {
-                    cause: Cause::Protocol,
-                    code: Some(close::PROTOCOL_ERROR),
-                    reason: "none of the offered subprotocols is spoken here",
-                    farewell: Farewell::Close,
-                };
-                connection::leave(&mut socket, end, shared.config.close_timeout).await;
-            });
+            let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max);
+            let end = End {
+                cause: Cause::Protocol,
+                code: Some(close::PROTOCOL_ERROR),
+                reason: "none of the offered subprotocols is spoken here",
+                farewell: Farewell::Close,
+            };
+            connection::leave(&mut socket, end, shared.config.close_timeout).await;
         }
     }
 }
