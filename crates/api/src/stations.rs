@@ -124,7 +124,7 @@ pub(crate) async fn remove(
 #[non_exhaustive]
 pub enum AccountError {
     /// The id cannot be one.
-    #[error("{0}")]
+    #[error(transparent)]
     Station(#[from] switchboard_rpc::IdentityError),
     /// The password cannot be one.
     #[error("the password must have 1 to {PASSWORD_BYTES_MAX} bytes")]

@@ -86,10 +86,16 @@ impl Settings {
         self.accept_unknown.unwrap_or_else(|| self.listen.ip().is_loopback())
     }
 
-    /// What is wrong between settings that are right one by one.
-    fn contradictions(&self) -> Vec<Fault> {
+    /// What is wrong between settings that are right one by one. `bad` are those that are not: nothing is said of them,
+    /// since only their defaults are here.
+    fn contradictions(&self, bad: &[&str]) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if !self.api_listen.ip().is_loopback() && self.api_token.is_none() {
+        let good = |path: &str| !bad.contains(&path);
+        if good("api.token")
+            && good("api.listen")
+            && !self.api_listen.ip().is_loopback()
+            && self.api_token.is_none()
+        {
             faults.push(Fault::new(
                 "api.token",
                 format!(
@@ -102,7 +108,7 @@ impl Settings {
             [("listen", self.listen), ("api.listen", self.api_listen), ("admin.listen", self.admin_listen)];
         for (index, (path, address)) in listeners.iter().enumerate() {
             for (other, taken) in &listeners[..index] {
-                if address.port() != 0 && address == taken {
+                if good(path) && good(other) && address.port() != 0 && address == taken {
                     faults.push(Fault::new(*path, format!("{address} is the address of {other} already")));
                 }
             }

@@ -65,6 +65,7 @@ pub(crate) fn resolve(sources: &Sources) -> Result<Resolved, Faults> {
     let mut merge = Merge {
         resolved: Resolved { settings: Settings::default(), origins: BTreeMap::new() },
         faults: Vec::new(),
+        bad: Vec::new(),
     };
     if let Some((name, text)) = &sources.file {
         merge.file(name, text);
@@ -77,16 +78,16 @@ pub(crate) fn resolve(sources: &Sources) -> Result<Resolved, Faults> {
             merge.value(setting, &format!("--{}", setting.flag()), Raw::Text(value), Origin::Flag);
         }
     }
-    // A value that could not be read leaves its default behind; what seems to contradict may not.
-    if merge.faults.is_empty() {
-        merge.faults = merge.resolved.settings.contradictions();
-    }
+    let contradictions = merge.resolved.settings.contradictions(&merge.bad);
+    merge.faults.extend(contradictions);
     if merge.faults.is_empty() { Ok(merge.resolved) } else { Err(Faults(merge.faults)) }
 }
 
 struct Merge {
     resolved: Resolved,
     faults: Vec<Fault>,
+    /// Paths of settings whose values could not be read.
+    bad: Vec<&'static str>,
 }
 
 impl Merge {
@@ -96,6 +97,7 @@ impl Merge {
             return;
         }
         let expected = (setting.expected)();
+        self.bad.push(setting.path);
         self.faults.push(Fault::new(
             place,
             if setting.secret {
@@ -353,6 +355,20 @@ mod tests {
                 vec![],
                 vec![("admin.listen", "127.0.0.1:8180")],
                 vec!["admin.listen: 127.0.0.1:8180 is the address of listen already"],
+            ),
+            (
+                "a contradiction beside another fault",
+                "demo = -1",
+                vec![],
+                vec![("admin.listen", "127.0.0.1:8180")],
+                vec!["switchboard.toml: demo: -1", "admin.listen: 127.0.0.1:8180 is the address of listen"],
+            ),
+            (
+                "nothing is said of what could not be read",
+                "",
+                vec![],
+                vec![("api.listen", "0.0.0.0:1"), ("api.token", "short")],
+                vec!["--api-token: expected a text"],
             ),
             (
                 "many at once",
