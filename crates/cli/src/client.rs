@@ -24,11 +24,15 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// An answer of the API is never larger; a process that sends more is not ours.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// How long the beginning of an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where the API is, and what it wants to see.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
     token: Option<String>,
+    patience: Duration,
 }
 
 /// What the API answered.
@@ -68,7 +72,13 @@ impl Client {
                 IpAddr::V6(Ipv6Addr::LOCALHOST)
             });
         }
-        Self { address, token: settings.api_token.as_ref().map(|secret| secret.0.clone()) }
+        let token = settings.api_token.as_ref().map(|secret| secret.0.clone());
+        Self { address, token, patience: PATIENCE }
+    }
+
+    /// The same for requests whose answer takes this much longer.
+    pub(crate) fn patient(self, longer: Duration) -> Self {
+        Self { patience: self.patience.saturating_add(longer), ..self }
     }
 
     /// Makes a request and reads its JSON answer.
@@ -133,7 +143,10 @@ impl Client {
         let request = request
             .body(Full::new(bytes))
             .map_err(|error| RequestError::Broken(self.address, error.to_string()))?;
-        sender.send_request(request).await.map_err(broken)
+        let answered = tokio::time::timeout(self.patience, sender.send_request(request)).await;
+        let late =
+            |_| RequestError::Broken(self.address, format!("no answer within {} s", self.patience.as_secs()));
+        answered.map_err(late)?.map_err(broken)
     }
 }
 

@@ -10,8 +10,8 @@ use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 /// When the directives cannot be understood.
 pub(crate) fn install(settings: &Settings) -> Result<(), Faults> {
     let filter = EnvFilter::builder()
-        .parse(&settings.log)
-        .map_err(|error| Faults(vec![Fault::new("log", format!("{:?}: {error}", settings.log))]))?;
+        .parse(&settings.log.0)
+        .map_err(|error| Faults(vec![Fault::new("log", format!("{:?}: {error}", settings.log.0))]))?;
     let builder = fmt::Subscriber::builder().with_env_filter(filter).with_writer(std::io::stderr);
     // Somebody installed one already: only in tests, which want theirs.
     drop(match settings.log_format {

@@ -40,7 +40,9 @@ pub(crate) async fn send(command: Send, settings: &Settings) -> Result<Exit, Fai
     };
     let request = serde_json::to_string(&request).map_err(anyhow::Error::from)?;
     let path = format!("/v1/stations/{}/commands", segment(&command.station));
-    let answer = Client::new(settings).request(Method::POST, &path, Some(request)).await?;
+    // It may wait for its station, then for its turn, then for the answer.
+    let longer = command.timeout.saturating_mul(2).saturating_add(command.ttl.unwrap_or_default());
+    let answer = Client::new(settings).patient(longer).request(Method::POST, &path, Some(request)).await?;
     let outcome: Outcome<'_> = serde_json::from_str(&answer.text).map_err(|error| {
         Failure::new(Exit::Internal, format!("an outcome that nobody understands: {error}"))
     })?;

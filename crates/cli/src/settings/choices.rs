@@ -1,7 +1,7 @@
 //! Settings that are one of a few words.
 
 use super::{
-    LogFormat,
+    Directives, LogFormat,
     value::{Raw, Readable},
 };
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
@@ -57,6 +57,29 @@ impl Readable for Vec<Version> {
     }
 }
 
+impl Readable for Directives {
+    fn expected() -> String {
+        "error, warn, info, debug, trace or off, or a list such as \"info,switchboard_gateway=debug\""
+            .to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Option<Self> {
+        let text = String::read(raw)?;
+        // The library takes a word that it does not know for the name of a module, and then logs nothing at all.
+        let known = |part: &str| {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+            ["error", "warn", "info", "debug", "trace", "off"]
+                .iter()
+                .any(|one| one.eq_ignore_ascii_case(level))
+        };
+        text.split(',').all(known).then_some(Self(text))
+    }
+
+    fn show(&self) -> Option<String> {
+        self.0.show()
+    }
+}
+
 /// `"a", "b" or "c"`
 fn one_of(words: &[&str]) -> String {
     let mut text = String::new();
@@ -74,6 +97,16 @@ fn one_of(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directives_that_would_log_nothing_are_refused() {
+        for right in ["info", "WARN", "info,switchboard_gateway=debug", "off,a::b=trace"] {
+            assert!(Directives::read(Raw::Text(right)).is_some(), "{right}");
+        }
+        for wrong in ["", "inof", "info,", "switchboard_gateway", "a=loud"] {
+            assert!(Directives::read(Raw::Text(wrong)).is_none(), "{wrong}");
+        }
+    }
 
     #[test]
     fn versions_are_read_as_a_list() {

@@ -41,7 +41,7 @@ pub(crate) struct Settings {
     /// How much faster than life they live.
     pub(crate) demo_speed: f64,
     /// What to log.
-    pub(crate) log: String,
+    pub(crate) log: Directives,
     /// How to write it.
     pub(crate) log_format: LogFormat,
     /// Where the API listens.
@@ -68,7 +68,7 @@ impl Default for Settings {
             ports_file: None,
             demo: 0,
             demo_speed: 60.0,
-            log: "info".to_owned(),
+            log: Directives("info".to_owned()),
             log_format: LogFormat::Text,
             api_listen: loopback(8181),
             api_token: None,
@@ -116,6 +116,10 @@ impl Settings {
         faults
     }
 }
+
+/// What to log, as directives: `info`, `info,switchboard_gateway=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Directives(pub(crate) String);
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

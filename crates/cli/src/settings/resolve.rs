@@ -214,7 +214,7 @@ mod tests {
         let resolved = resolve(&sources(file, &environment, &[("listen", "127.0.0.1:3")])).unwrap();
         assert_eq!(resolved.settings.listen.port(), 3);
         assert_eq!(resolved.settings.demo, 2);
-        assert_eq!(resolved.settings.log, "warn");
+        assert_eq!(resolved.settings.log.0, "warn");
         assert_eq!(resolved.settings.admin_listen.port(), 8182);
         let origins: Vec<_> = ["listen", "demo", "log", "admin.listen"]
             .map(|path| resolved.origin(Setting::find(path).unwrap()).to_string())

@@ -100,7 +100,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "How many simulated stations to start with the process, DEMO001 and so on."),
     setting!("demo_speed", demo_speed: f64, in 0.1, 10_000.0,
         "How much faster than life the simulated stations live: at 60 an hour of charging takes a minute."),
-    setting!("log", log: String,
+    setting!("log", log: Directives,
         "What to log: error, warn, info, debug or trace, or a list of directives such as info,switchboard_gateway=debug."),
     setting!("log_format", log_format: LogFormat,
         "How to write the log: text for people, json for machines, one object a line."),
@@ -196,7 +196,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "The same for 2.x, where the specification wants it."),
 ];
 
-use super::{LogFormat, Secret};
+use super::{Directives, LogFormat, Secret};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
 use switchboard_router::Registration;

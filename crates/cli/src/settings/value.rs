@@ -179,7 +179,7 @@ impl Readable for SocketAddr {
 
 impl Readable for Duration {
     fn expected() -> String {
-        "a duration, for example \"30s\", \"500ms\" or \"1m30s\"".to_owned()
+        "a duration such as \"30s\" or \"1m30s\"".to_owned()
     }
     fn read(raw: Raw<'_>) -> Option<Self> {
         duration(raw.text()?)
