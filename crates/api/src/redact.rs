@@ -45,9 +45,8 @@ pub(crate) fn redact(text: &str, personal: bool) -> Cow<'_, str> {
     };
     let mut out = String::new();
     let mut copied = 0;
-    let mut strings = Strings { text, at: 0 };
     let mut name: Option<&str> = None;
-    while let Some((start, end)) = strings.next() {
+    for (start, end) in (Strings { text, at: 0 }) {
         let inner = &text[start + 1..end - 1];
         let rest = text[end..].trim_start();
         if rest.starts_with(':') {
@@ -56,7 +55,7 @@ pub(crate) fn redact(text: &str, personal: bool) -> Cow<'_, str> {
         }
         let of = text[..start].trim_end().ends_with(':').then_some(name).flatten();
         // A text within an array belongs to the array's name: values of a list are as personal as a single one.
-        let gone = of.or(name.filter(|_| in_array(&text[..start]))).is_some_and(is_gone);
+        let gone = of.or_else(|| name.filter(|_| in_array(&text[..start]))).is_some_and(is_gone);
         let replacement: Option<Cow<'_, str>> = if gone && !inner.is_empty() {
             Some(Cow::Borrowed(GONE))
         } else {

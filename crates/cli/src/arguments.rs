@@ -203,10 +203,13 @@ pub(crate) struct CheckConfig {
     pub(crate) json: bool,
 }
 
+/// Settings that were given as flags: path and text.
+pub(crate) type Flags = Vec<(&'static str, String)>;
+
 /// The arguments, and the settings among them by path.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = std::ffi::OsString>,
-) -> Result<(Arguments, Vec<(&'static str, String)>), clap::Error> {
+) -> Result<(Arguments, Flags), clap::Error> {
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words)?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
@@ -285,7 +288,7 @@ fn value_name(setting: &Setting) -> &'static str {
 }
 
 /// Takes the settings out of the matches of the innermost command.
-fn collect(matches: &ArgMatches, flags: &mut Vec<(&'static str, String)>) {
+fn collect(matches: &ArgMatches, flags: &mut Flags) {
     for setting in TABLE {
         if let Ok(Some(value)) = matches.try_get_one::<String>(setting.path) {
             flags.push((setting.path, value.clone()));

@@ -13,7 +13,7 @@ mod output;
 mod run;
 mod settings;
 
-use arguments::{Arguments, Do};
+use arguments::{Arguments, Do, Flags};
 use exit::{Exit, Failure};
 use settings::{FILE_DEFAULT, Fault, Faults, Resolved, Sources, resolve};
 use std::{
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(arguments: Arguments, flags: Vec<(&'static str, String)>) -> Result<Exit, Failure> {
+fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
     let Arguments { config, command } = arguments;
     if let Do::CheckConfig(command) = &command
         && command.print_reference
@@ -68,7 +68,7 @@ fn perform(arguments: Arguments, flags: Vec<(&'static str, String)>) -> Result<E
 }
 
 /// Reads file and environment and merges them with the flags.
-fn load(config: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Result<Resolved, Failure> {
+fn load(config: Option<PathBuf>, flags: Flags) -> Result<Resolved, Failure> {
     let named = config.is_some();
     let path = config.unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
     let place = path.display().to_string();

@@ -1,7 +1,6 @@
 //! Shows the settings: the reference for `docs/configuration.md`, and what is in effect.
 
 use super::{Resolved, Settings, TABLE};
-use std::fmt::Write;
 
 /// The reference of all settings as Markdown.
 pub(crate) fn reference() -> String {
@@ -19,19 +18,18 @@ pub(crate) fn reference() -> String {
         if section != Some(of) {
             section = Some(of);
             let heading = of.map_or_else(|| "General".to_owned(), |section| format!("`[{section}]`"));
-            let _ = writeln!(text, "\n## {heading}");
+            text.push_str(&format!("\n## {heading}\n"));
         }
         let default = (setting.show)(&Settings::default())
             .map_or_else(|| "not set".to_owned(), |shown| format!("`{shown}`"));
-        let _ = write!(
-            text,
+        text.push_str(&format!(
             "\n### `{}`\n\n{}\n\n- Expected: {}\n- Default: {default}\n- Variable: `{}`, flag: `--{}`\n",
             setting.path,
             setting.help,
             (setting.expected)(),
             setting.variable(),
             setting.flag(),
-        );
+        ));
     }
     text
 }
@@ -46,16 +44,16 @@ pub(crate) fn effective_toml(resolved: &Resolved) -> String {
         if section != of {
             section = of;
             if let Some(of) = of {
-                let _ = writeln!(text, "\n[{of}]");
+                text.push_str(&format!("\n[{of}]\n"));
             }
         }
-        let _ = match (setting.show)(&resolved.settings) {
+        text.push_str(&match (setting.show)(&resolved.settings) {
             Some(_) if setting.secret => {
-                writeln!(text, "# {key} is set and not shown  # {}", resolved.origin(setting))
+                format!("# {key} is set and not shown  # {}\n", resolved.origin(setting))
             }
-            Some(shown) => writeln!(text, "{key} = {shown}  # {}", resolved.origin(setting)),
-            None => writeln!(text, "# {key} is not set"),
-        };
+            Some(shown) => format!("{key} = {shown}  # {}\n", resolved.origin(setting)),
+            None => format!("# {key} is not set\n"),
+        });
     }
     text
 }

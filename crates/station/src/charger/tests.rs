@@ -103,6 +103,7 @@ impl Bench {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write payloads in place")]
     fn called(&mut self, action: &str, payload: Value) -> Reply {
         let reply = self.charger.handle_called(action, payload.to_string().as_bytes(), self.now);
         if let Reply::Result(answer) = &reply {
