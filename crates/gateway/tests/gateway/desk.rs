@@ -156,6 +156,24 @@ async fn what_processing_fails_at_stays_in_the_journal_and_what_it_refuses_is_le
 }
 
 #[tokio::test]
+async fn s03_while_the_directory_is_away_calls_flow_and_no_billing_message_is_thrown_away() {
+    let world = World::start(|config| config.answer_deadline = Duration::from_millis(150)).await;
+    let mut station = world.station("A").await;
+    let mut other = world.station("B").await;
+    world.directory.fails(true);
+    assert!(
+        station.ask(r#"[2,"1","StatusNotification",{}]"#).await.starts_with(r#"[4,"1","InternalError","#)
+    );
+    station.send(r#"[2,"2","StopTransaction",{}]"#).await;
+    assert_eq!(station.closed().await.unwrap().0, 1013);
+    let _processing = world.obliging().await;
+    assert_eq!(other.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    // The one that was closed comes back as soon as the directory does.
+    world.directory.fails(false);
+    assert_eq!(world.station("A").await.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_answered_here_if_the_operator_says_so() {
     let world = World::start(|config| config.local_heartbeat = true).await;
     let mut station = world.station("A").await;
