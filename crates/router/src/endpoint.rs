@@ -64,6 +64,11 @@ pub(crate) trait Endpoint<S>: Send + Sync {
     /// # Errors
     /// When the payload cannot be read into the handler's type; the router decides what happens then.
     fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<Answering, Violations>;
+
+    /// Whether it reads the payload to its end, and so needs not be told where that is.
+    fn reads_all(&self) -> bool {
+        false
+    }
 }
 
 /// A handler of a typed request.
@@ -88,6 +93,10 @@ where
         let decoded = H::Input::decode(incoming.payload.as_bytes(), incoming.context.mode)?;
         let parts = incoming.parts(&decoded.warnings);
         Ok(begin(incoming, || self.handler.call(&parts, state, decoded.value), typed_answer))
+    }
+
+    fn reads_all(&self) -> bool {
+        true
     }
 }
 
@@ -179,6 +188,10 @@ pub(crate) struct WithState<E: ?Sized, S> {
 impl<S: Send + Sync, S2> Endpoint<S2> for WithState<dyn Endpoint<S>, S> {
     fn call(&self, incoming: &Incoming<'_>, _: &S2) -> Result<Answering, Violations> {
         self.inner.call(incoming, &self.state)
+    }
+
+    fn reads_all(&self) -> bool {
+        self.inner.reads_all()
     }
 }
 

@@ -279,7 +279,11 @@ impl Router {
     /// made when this returns; the handler's code runs when it is polled. A frame that is no CALL or SEND is answered as
     /// OCPP-J says, which for most is silence.
     pub fn answer(&self, context: &Context, frame: ByteString) -> Answering {
-        let incoming = match Frame::parse(&frame, context.version) {
+        // A typed handler's payload is read to its end below; looking for that end first would be reading it twice.
+        let head = Frame::parse_head(&frame, context.version)
+            .filter(|head| self.inner.reads_all(context.version, head));
+        let whole = head.is_none();
+        let incoming = match head.map_or_else(|| Frame::parse(&frame, context.version), Ok) {
             Ok(Frame::Call { id, action, payload }) => {
                 Incoming { context, frame, id, action, payload, answered: true }
             }
@@ -297,7 +301,13 @@ impl Router {
         };
         match self.inner.dispatch(&incoming, &()) {
             Ok(answering) => answering,
-            Err(violations) => self.inner.unreadable(&incoming, violations),
+            // What is wrong with the frame goes before what is wrong with the payload.
+            Err(violations) => match (!whole).then(|| Frame::parse(&incoming.frame, context.version)) {
+                Some(Err(error)) => {
+                    Answering::ready(Answer { frame: error.answer(context.version), registration: None })
+                }
+                _ => self.inner.unreadable(&incoming, violations),
+            },
         }
     }
 
@@ -351,6 +361,12 @@ impl Router {
 impl<S> Inner<S> {
     fn handles(&self, version: Version, action: &str) -> bool {
         self.actions[slot(version)].contains_key(action)
+    }
+
+    /// Whether this message has a handler that reads the payload to its end, or refuses it.
+    fn reads_all(&self, version: Version, frame: &Frame) -> bool {
+        let (Frame::Call { action, .. } | Frame::Send { action, .. }) = frame else { return false };
+        self.actions[slot(version)].get(&**action).is_some_and(|endpoint| endpoint.reads_all())
     }
 
     fn add(&mut self, version: Version, action: ByteString, endpoint: Arc<dyn Endpoint<S>>) {

@@ -14,7 +14,7 @@ use switchboard_router::{
     CallError, Context, Fault, FromCall, FromRef, Key, MessageId, Parts, Payload, Raw, Registration, Reply,
     Router, State, Station, Unhandled, Warnings,
 };
-use switchboard_rpc::{ErrorCode, Version};
+use switchboard_rpc::{ErrorCode, Frame, Version};
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
 const HEARTBEAT_ANSWER: &str = r#"[3,"1",{"currentTime":"2023-11-14T22:13:20Z"}]"#;
@@ -153,6 +153,20 @@ fn what_is_no_call_is_answered_as_the_protocol_says() {
             got.starts_with(answered) && got.is_empty() == answered.is_empty(),
             "{version} {text}: {got}"
         );
+    }
+}
+
+#[test]
+fn a_fault_of_the_frame_goes_before_one_of_the_payload() {
+    let router = Router::new().on(heartbeat_16);
+    for mode in [Mode::Lenient, Mode::Strict] {
+        let mut context = context(Version::V16);
+        context.mode = mode;
+        for text in [r#"[2,"1","Heartbeat",{},{}]"#, r#"[2,"1","Heartbeat",{"a":[}]]"#] {
+            let answered = frame(&router, &context, text);
+            let alone = Frame::parse(&text.into(), Version::V16).unwrap_err().answer(Version::V16);
+            assert_eq!(answered.as_bytes(), alone.unwrap_or_default(), "{text}");
+        }
     }
 }
 

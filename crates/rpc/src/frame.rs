@@ -88,9 +88,21 @@ impl Frame {
     /// # Errors
     /// When it is not a frame of this version, with what the peer should be told about that.
     pub fn parse(text: &ByteString, version: Version) -> Result<Self, FrameError> {
-        let layout = Layout::of(text, version)?;
+        Ok(Self::from_layout(text, &Layout::of(text, version)?))
+    }
+
+    /// Takes a CALL or SEND apart without looking into its payload: all between the action and the last bracket is taken
+    /// for it. For who reads the payload to its end anyway, and asks [`parse`](Self::parse) where that fails.
+    ///
+    /// None where it is no such frame at first sight.
+    #[must_use]
+    pub fn parse_head(text: &ByteString, version: Version) -> Option<Self> {
+        Layout::of_head(text, version).map(|layout| Self::from_layout(text, &layout))
+    }
+
+    fn from_layout(text: &ByteString, layout: &Layout) -> Self {
         let id = layout.id(text);
-        Ok(match layout.kind {
+        match layout.kind {
             FrameKind::Call => Self::Call { id, action: layout.name(text), payload: layout.payload(text) },
             FrameKind::Result => Self::Result { id, payload: layout.payload(text) },
             FrameKind::Send => Self::Send { id, action: layout.name(text), payload: layout.payload(text) },
@@ -106,7 +118,7 @@ impl Frame {
                 description: layout.description(text),
                 details: layout.payload(text),
             },
-        })
+        }
     }
 
     /// The id of the message.

@@ -3,7 +3,7 @@
 use super::{
     Fault, FrameError, FrameKind, ID_CHARACTERS_MAX, MessageId,
     message_id::inner,
-    scan::{Elements, Span, scan},
+    scan::{Elements, Span, scan, scan_head},
     text,
 };
 use crate::Version;
@@ -39,6 +39,14 @@ impl Layout {
                 // Copied, since what is wrong with the text may be its size.
                 .map(|id| MessageId::from_json(ByteString::from(id))),
         })
+    }
+
+    /// Of a CALL or SEND whose payload was not looked into; none where the whole must be looked at.
+    pub(crate) fn of_head(text: &str, version: Version) -> Option<Self> {
+        let elements = scan_head(text)?;
+        let kind = FrameKind::from_number(elements.get(0)?.of(text), version)
+            .filter(|kind| matches!(kind, FrameKind::Call | FrameKind::Send))?;
+        Self::from_elements(text, &elements, Some(kind)).ok()
     }
 
     fn from_elements(text: &str, elements: &Elements, kind: Option<FrameKind>) -> Result<Self, Fault> {

@@ -65,6 +65,29 @@ pub(crate) fn scan(text: &str) -> (Elements, Result<(), Fault>) {
     (elements, outcome)
 }
 
+/// Takes apart what stands before the payload of a frame of four elements, and takes all that follows for the payload.
+/// Whoever reads that to its end finds out whether it is one. None where it cannot be one at first sight.
+pub(crate) fn scan_head(text: &str) -> Option<Elements> {
+    let bytes = text.as_bytes();
+    u32::try_from(bytes.len()).ok()?;
+    let mut elements = Elements::default();
+    let mut at = skip_space(bytes, 0);
+    let mut before = b'[';
+    for _ in 0..3 {
+        at = (bytes.get(at) == Some(&before)).then(|| skip_space(bytes, at + 1))?;
+        let end = value_end(bytes, at).ok()?;
+        elements.push(at, end);
+        at = skip_space(bytes, end);
+        before = b',';
+    }
+    at = (bytes.get(at) == Some(&before)).then(|| skip_space(bytes, at + 1))?;
+    let end = text.trim_end_matches(SPACE).strip_suffix(']')?.trim_end_matches(SPACE).len();
+    (bytes.get(at) == Some(&b'{') && at < end).then(|| elements.push(at, end))?;
+    Some(elements)
+}
+
+const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// Whether this is UTF-8 and, as far as its brackets and strings show it, one JSON object.
 pub(crate) fn is_object(json: &[u8]) -> bool {
     let start = skip_space(json, 0);

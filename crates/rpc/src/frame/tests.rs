@@ -457,3 +457,34 @@ fn odd_frames_of_the_field_are_taken_as_they_are() {
     check(V16, &format!("[4,\"{}\",\"FormationViolation\",\"\",{{}}]", "9".repeat(37)), &Silence);
     check(V16, r#"[1,"a","StartTransaction",{"connectorId":1}]"#, &Silence);
 }
+
+#[test]
+fn a_head_is_read_as_the_whole_would_be_or_not_at_all() {
+    for (text, reads) in [
+        (r#"[2,"1","A",{}]"#, true),
+        (" [ 2 , \"1\" , \"A\" , {\"a\":[1,{}]} ] \n", true),
+        (r#"[2,7,"A",{"b":"]"}]"#, true),
+        (r#"[3,"1",{}]"#, false),
+        (r#"[4,"1","A","",{}]"#, false),
+        (r#"[9,"1","A",{}]"#, false),
+        (r#"[2,"","A",{}]"#, false),
+        (r#"[2,"1","A",[]]"#, false),
+        (r#"[2,"1","A",null]"#, false),
+        (r#"[2,"1","A",{}"#, false),
+        (r#"[2,"1","A"]"#, false),
+        (r#"[2,"1","A",]"#, false),
+        (r#"[2"1","A",{}]"#, false),
+        ("", false),
+    ] {
+        let text = ByteString::from(text);
+        let head = Frame::parse_head(&text, Version::V16);
+        assert_eq!(head.is_some(), reads, "{text}");
+        if let Some(head) = head {
+            assert_eq!(Ok(head), Frame::parse(&text, Version::V16).map_err(|_| ()), "{text}");
+        }
+    }
+    // What only looks like a payload is left to its reader.
+    let text = ByteString::from_static(r#"[2,"1","A",{},{}]"#);
+    let Some(Frame::Call { payload, .. }) = Frame::parse_head(&text, Version::V16) else { panic!("no head") };
+    assert_eq!(payload, "{},{}");
+}
