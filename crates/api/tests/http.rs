@@ -1,4 +1,5 @@
 //! The API over HTTP requests, with an embedded directory and no station.
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
 
 use axum::{
     Router,

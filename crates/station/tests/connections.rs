@@ -1,4 +1,5 @@
 //! The station and its socket against a scripted central system: credentials, reconnection, nothing lost.
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -164,9 +165,7 @@ async fn a_line_that_breaks_again_and_again_loses_nothing() {
                 energy.entry(number(&key).into()).or_insert((start, start));
             }
             "StopTransaction" => {
-                let entry = energy
-                    .get_mut(&payload["transactionId"].as_u64().unwrap())
-                    .expect("a stop after its start");
+                let entry = energy.get_mut(&payload["transactionId"].as_u64().unwrap()).unwrap();
                 entry.1 = payload["meterStop"].as_u64().unwrap();
             }
             _ => {}
