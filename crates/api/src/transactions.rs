@@ -104,7 +104,7 @@ fn show(one: TransactionView, personal: bool) -> Shown {
         transaction_id: one.transaction_id,
         connector: one.connector,
         token: one.token.map(|token| if personal { token } else { "…".to_owned() }),
-        state: if one.ended { "ended" } else { "active" },
+        state: if one.ended { "ended" } else { "running" },
         started_at: one.started_ms.map(time),
         ended_at: one.ended_ms.map(time),
         energy_wh: one.energy_wh.and_then(number),
