@@ -1,0 +1,92 @@
+//! What README shows a newcomer is what happens.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::process::Stdio;
+use switchboard_testkit::{Switchboard, tools, wait};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
+
+#[tokio::test]
+async fn the_five_minutes_of_the_readme_are_as_it_says() -> Result<()> {
+    let readme = fs::read_to_string(tools::root().join("README.md"))?;
+    let server = Switchboard::start(BINARY, &["--demo", "5"]).await?;
+
+    // It greets as shown, but for the addresses that a test must take.
+    let greeting: Vec<&str> = blocks(&readme, "text").next().context("no block of text")?;
+    let log = wait::until("the greeting", async || {
+        let log = server.log();
+        log.contains("simulated stations").then_some(log)
+    })
+    .await?;
+    for line in greeting.iter().filter(|line| !line.is_empty()) {
+        let line = line
+            .replace("127.0.0.1:8180", &server.stations().to_string())
+            .replace("127.0.0.1:8181", &server.api().to_string())
+            .replace("127.0.0.1:8182", &server.admin().to_string());
+        ensure!(log.contains(&line), "README shows `{line}`, and the log is:\n{log}");
+    }
+
+    wait::until("a station of the demonstration that is accepted", async || {
+        let ran = server.run(&["stations", "--json"]).await.ok()?;
+        let list = ran.json().ok()?;
+        let stations = list["stations"].as_array()?;
+        stations.iter().any(|one| one["id"] == "DEMO001" && one["registration"] == "accepted").then_some(())
+    })
+    .await?;
+
+    let shown: Vec<Vec<String>> = blocks(&readme, "console").flatten().filter_map(command).collect();
+    ensure!(shown.len() >= 5, "README shows too little: {shown:?}");
+    for words in shown {
+        let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+        if arguments.first() == Some(&"trace") {
+            traces(&server, &arguments).await?;
+        } else {
+            let ran = server.run(&arguments).await?;
+            ensure!(ran.code == 0 && !ran.stdout.is_empty(), "switchboard {}: {ran:?}", arguments.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// `trace` goes on for ever; that it begins is enough.
+async fn traces(server: &Switchboard, arguments: &[&str]) -> Result<()> {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .args(["--api", &server.api().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let line = timeout(wait::DEADLINE, BufReader::new(stdout).lines().next_line()).await??;
+    ensure!(line.is_some_and(|line| line.contains("DEMO00")), "the trace shows nothing");
+    Ok(())
+}
+
+/// The lines of each fenced block of this language.
+fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+    let mut lines = text.lines();
+    std::iter::from_fn(move || {
+        lines.by_ref().find(|line| line.strip_prefix("```") == Some(language))?;
+        Some(lines.by_ref().take_while(|line| *line != "```").collect())
+    })
+}
+
+/// The words after `$ switchboard`; single quotes hold a word together.
+fn command(line: &str) -> Option<Vec<String>> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in line.strip_prefix("$ switchboard ")?.chars() {
+        match character {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut()?.push(other),
+        }
+    }
+    Some(words)
+}
