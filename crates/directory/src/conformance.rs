@@ -27,8 +27,8 @@ pub use journal::{
 };
 pub use outbox::{
     a_command_ends_once, a_command_goes_in_once_per_station_and_id, a_command_is_taken_for_sending_once,
-    a_sweep_ends_what_expired_and_what_nobody_sends_any_more, commands_survive_reopening,
-    urgent_commands_come_first_and_expired_ones_not_at_all,
+    a_command_that_was_not_written_waits_again, a_sweep_ends_what_expired_and_what_nobody_sends_any_more,
+    commands_survive_reopening, urgent_commands_come_first_and_expired_ones_not_at_all,
 };
 pub use stations::{
     accounts_are_kept_replaced_and_removed, registrations_survive_reconnection_and_reopening,
@@ -87,6 +87,7 @@ macro_rules! directory_conformance {
             a_command_goes_in_once_per_station_and_id
             a_command_is_taken_for_sending_once
             a_command_ends_once
+            a_command_that_was_not_written_waits_again
             urgent_commands_come_first_and_expired_ones_not_at_all
             a_sweep_ends_what_expired_and_what_nobody_sends_any_more
             commands_survive_reopening

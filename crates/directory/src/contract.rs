@@ -211,7 +211,7 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// - **Generations.** `claim` is atomic per station; a later claim returns a higher generation and names the connection
 ///   that it replaces. `release` of any but the latest generation changes nothing.
 /// - **Liveness.** A location counts only while its gateway's lease is fresh.
-/// - **Durability.** `journal_append`, `outbox_put`, `outbox_sending`, `outbox_end`, accounts and registrations are on a
+/// - **Durability.** `journal_append`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts and registrations are on a
 ///   synced disk when `Ok` comes back. Locations need not be: generations rise with the clock.
 /// - **Order.** Journal entries of one station come out in the order in which they went in.
 /// - **Time** is the caller's, in milliseconds since 1970, so that tests own it.
@@ -269,6 +269,14 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
         id: &'a ByteString,
         generation: u64,
     ) -> Answer<'a, bool>;
+    /// Takes back that a command was about to be written to this generation, when it certainly was not: it waits again.
+    /// Without effect in any other state.
+    fn outbox_put_back<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        generation: u64,
+    ) -> Answer<'a, ()>;
     /// Records how a command ended. Without effect if it has ended already.
     fn outbox_end<'a>(
         &'a self,

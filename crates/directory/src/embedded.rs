@@ -210,6 +210,16 @@ impl Directory for Embedded {
         self.store.call(move |connection| outbox::sending(connection, &key, &id, generation))
     }
 
+    fn outbox_put_back<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        generation: u64,
+    ) -> Answer<'a, ()> {
+        let (key, id) = (key.clone(), id.clone());
+        self.store.call(move |connection| outbox::put_back(connection, &key, &id, generation))
+    }
+
     fn outbox_end<'a>(
         &'a self,
         key: &'a StationKey,

@@ -207,12 +207,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             }
         }
         self.shared.metrics.add(&self.connection.take_stats());
-        let Self { shared, mut errands, socket, .. } = self;
+        let Self { shared, handle, mut errands, socket, .. } = self;
         let rest = Box::pin(async move {
             while let Some(errand) = errands.pop_front() {
                 // The directory was told that a command is about to be written, and it never was.
                 if let Finished::Marked(entry, true) = errand.await {
-                    end_of_kept(shared, *entry, OutcomeKind::NotSent, Bytes::new()).await;
+                    put_back(shared, handle, &entry.id).await;
                 }
             }
         });
@@ -606,8 +606,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             let (shared, handle) = (self.shared, self.handle);
             let id = open.metadata.command_id.clone().unwrap_or_default();
             self.errands.push_back(Box::pin(async move {
-                end_in_outbox(shared, &handle.key, &id, outcome, frame.clone()).await;
-                shared.tell_outcome(*open.metadata, outcome, frame);
+                if matches!(outcome, OutcomeKind::NotSent | OutcomeKind::Expired) {
+                    // Only this connection's patience is over; how long it may wait says the outbox (S09).
+                    put_back(shared, handle, &id).await;
+                } else {
+                    end_in_outbox(shared, &handle.key, &id, outcome, frame.clone()).await;
+                    shared.tell_outcome(*open.metadata, outcome, frame);
+                }
                 Finished::Nothing
             }));
             if let Some(outbox) = &mut self.commands.outbox {
@@ -719,13 +724,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     }
                 }
                 Err((_, refused)) => {
-                    let outcome = match refused {
-                        CallRefused::Full => OutcomeKind::Busy,
-                        _ => OutcomeKind::NotSent,
-                    };
-                    let shared = self.shared;
+                    let (shared, handle) = (self.shared, self.handle);
                     self.errands.push_back(Box::pin(async move {
-                        end_of_kept(shared, entry, outcome, Bytes::new()).await;
+                        match refused {
+                            CallRefused::PayloadNotObject => {
+                                end_of_kept(shared, entry, OutcomeKind::NotSent, Bytes::new()).await;
+                            }
+                            _ => put_back(shared, handle, &entry.id).await,
+                        }
                         Finished::Nothing
                     }));
                 }
@@ -831,6 +837,20 @@ impl desk::Presence for Named<'_> {
 async fn end_of_kept(shared: &Shared, entry: OutboxEntry, outcome: OutcomeKind, frame: Bytes) {
     end_in_outbox(shared, &entry.key, &entry.id, outcome, frame.clone()).await;
     shared.tell_outcome(commands::metadata(&entry), outcome, frame);
+}
+
+/// Gives a command back to the outbox that certainly was not written.
+async fn put_back(shared: &Shared, handle: &Handle, id: &ByteString) {
+    if let Err(error) = shared.directory.outbox_put_back(&handle.key, id, handle.generation).await {
+        tracing::warn!(station = %handle.key.station, %error, "a command could not be put back into the outbox");
+        return;
+    }
+    // A newer connection may have looked before this one was there again.
+    if let Some(newer) = shared.registry.find(&handle.key)
+        && newer.generation != handle.generation
+    {
+        drop(newer.post(Parcel::Outbox));
+    }
 }
 
 async fn end_in_outbox(

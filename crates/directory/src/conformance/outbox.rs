@@ -78,6 +78,24 @@ pub async fn a_command_is_taken_for_sending_once(harness: &dyn Harness) {
     directory.close().await.unwrap();
 }
 
+/// What was certainly not written waits again; what another connection is sending is left alone.
+pub async fn a_command_that_was_not_written_waits_again(harness: &dyn Harness) {
+    let directory = harness.open().await;
+    let key = key("put-back", "CP001");
+    directory.outbox_put(entry(key.clone(), "a")).await.unwrap();
+    assert!(directory.outbox_sending(&key, &text("a"), 7).await.unwrap());
+    directory.outbox_put_back(&key, &text("a"), 6).await.unwrap();
+    assert_eq!(state(&directory, &key, "a").await, OutboxState::Sending { generation: 7 });
+    directory.outbox_put_back(&key, &text("a"), 7).await.unwrap();
+    assert_eq!(state(&directory, &key, "a").await, OutboxState::Waiting);
+    assert_eq!(directory.outbox_waiting(&key, NOW, 10).await.unwrap().len(), 1);
+    assert!(directory.outbox_sending(&key, &text("a"), 8).await.unwrap());
+    directory.outbox_end(&key, &text("a"), OutcomeKind::Answered, Bytes::new(), NOW).await.unwrap();
+    directory.outbox_put_back(&key, &text("a"), 8).await.unwrap();
+    assert!(matches!(state(&directory, &key, "a").await, OutboxState::Ended { .. }));
+    directory.close().await.unwrap();
+}
+
 /// The first end counts, and says what became of it for good.
 pub async fn a_command_ends_once(harness: &dyn Harness) {
     let directory = harness.open().await;

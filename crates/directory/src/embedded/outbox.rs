@@ -81,6 +81,21 @@ pub(super) fn sending(
     Ok(changed > 0)
 }
 
+pub(super) fn put_back(
+    connection: &Connection,
+    key: &StationKey,
+    id: &str,
+    generation: u64,
+) -> Result<(), Fault> {
+    connection
+        .prepare_cached(
+            "UPDATE outbox SET state = 0, generation = NULL
+             WHERE tenant = ?1 AND station = ?2 AND id = ?3 AND state = 1 AND generation = ?4",
+        )?
+        .execute(params![&*key.tenant, key.station.as_str(), id, generation.cast_signed()])?;
+    Ok(())
+}
+
 pub(super) fn end(
     connection: &Connection,
     key: &StationKey,

@@ -229,6 +229,32 @@ async fn s09_a_command_waits_until_its_station_is_accepted() {
 }
 
 #[tokio::test]
+async fn s09_a_kept_command_whose_socket_goes_before_the_write_is_sent_to_the_next_one() {
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let (station, commander) = ready(&world).await;
+    world.directory.is_slow(true);
+    let key = Some(ByteString::from_static("k"));
+    let patient = Options { time_to_live: Duration::from_secs(60), key, ..Options::default() };
+    let waiting = send(&commander, "ClearCache", patient);
+    within("it is about to be written", async {
+        while !world_sending(&world).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(station);
+    until("it is gone", || world.gateway.connections() == 0).await;
+    world.directory.is_slow(false);
+    let mut station = world.station("A").await;
+    station.ask(HEARTBEAT).await;
+    let (call, action) = called(&mut station).await;
+    assert_eq!(action, "ClearCache");
+    station.send(&format!(r#"[3,"{call}",{{}}]"#)).await;
+    assert!(matches!(outcome(waiting).await, Outcome::Answered(_)));
+}
+
+#[tokio::test]
 async fn s09_a_command_whose_station_never_comes_expires() {
     let world = World::start(|_| {}).await;
     let commander = world.commander().await;
@@ -254,6 +280,13 @@ async fn s06_a_stale_route_is_offline_at_once() {
     let told = heard.all().remove(0).metadata;
     assert_eq!(told.outcome, Some(switchboard_bus::OutcomeKind::Offline));
     assert_eq!((told.command_id.as_deref(), told.context.as_deref()), (Some("c"), Some("mine")));
+}
+
+/// Whether the command with the key `k` is marked as being sent.
+async fn world_sending(world: &World) -> bool {
+    use switchboard_directory::{Directory as _, OutboxState};
+    let entry = world.directory.outbox_get(&crate::support::key("A"), &"k".into()).await.unwrap();
+    entry.is_some_and(|entry| matches!(entry.state, OutboxState::Sending { .. }))
 }
 
 async fn world_waiting(world: &World) -> usize {

@@ -10,6 +10,7 @@ use switchboard_directory::{
     StationKey, StationRecord,
 };
 use switchboard_rpc::{StationId, Version};
+use tokio::sync::Notify;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
@@ -18,16 +19,29 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 pub(crate) struct Moody {
     inner: Embedded,
     failing: AtomicBool,
+    slow: AtomicBool,
+    waking: Notify,
 }
 
 impl Moody {
     pub(crate) fn new() -> Self {
-        Self { inner: Embedded::in_memory().unwrap(), failing: AtomicBool::new(false) }
+        Self {
+            inner: Embedded::in_memory().unwrap(),
+            failing: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            waking: Notify::new(),
+        }
     }
 
     /// Whether everything fails from now on.
     pub(crate) fn fails(&self, failing: bool) {
         self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Whether it keeps those waiting who want to send, from now on.
+    pub(crate) fn is_slow(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Relaxed);
+        self.waking.notify_waiters();
     }
 
     fn or_fail<'a, T: Send + 'a>(&self, answer: Answer<'a, T>) -> Answer<'a, T> {
@@ -102,7 +116,25 @@ impl Directory for Moody {
         id: &'a ByteString,
         generation: u64,
     ) -> Answer<'a, bool> {
-        self.or_fail(self.inner.outbox_sending(key, id, generation))
+        Box::pin(async move {
+            // The entry is marked first: what is slow is the news of it.
+            let marked = self.or_fail(self.inner.outbox_sending(key, id, generation)).await;
+            loop {
+                let woken = self.waking.notified();
+                if !self.slow.load(Ordering::Relaxed) {
+                    return marked;
+                }
+                woken.await;
+            }
+        })
+    }
+    fn outbox_put_back<'a>(
+        &'a self,
+        key: &'a StationKey,
+        id: &'a ByteString,
+        generation: u64,
+    ) -> Answer<'a, ()> {
+        self.or_fail(self.inner.outbox_put_back(key, id, generation))
     }
     fn outbox_end<'a>(
         &'a self,
