@@ -30,6 +30,10 @@ use bytestring::ByteString;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use switchboard_messages::{Message, Violations};
 
+/// How many calls before the last one of a station are remembered, by their keys only. One of them may have had its effect
+/// so late that its gateway journalled it; then it comes again after the few calls that do not wait for the journal.
+const EARLIER_MAX: usize = 16;
+
 /// How many journalled calls of a station are remembered. They are worked off one after the other, so that only the last
 /// can come again; the rest is margin.
 const JOURNAL_ROWS_MAX: i64 = 64;
@@ -67,6 +71,8 @@ pub enum Begin<'a> {
 #[must_use = "a call whose answer is not stored has its effect again when it is repeated"]
 pub struct Token<'a> {
     key: &'a Key,
+    /// The keys that were the last before this one, as they are stored.
+    earlier: Vec<u8>,
 }
 
 impl Once {
@@ -82,6 +88,7 @@ impl Once {
                 generation INTEGER NOT NULL,
                 seq INTEGER NOT NULL,
                 answer TEXT,
+                earlier BLOB NOT NULL,
                 PRIMARY KEY (tenant, station)
             ) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS once_journalled (
@@ -106,14 +113,15 @@ impl Once {
     /// When the database fails. Nothing is decided then; the transaction must be rolled back.
     pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
         // A row for a station that is new says: nothing yet, lower than every key.
-        let (generation, seq, answer): (i64, i64, Option<String>) = transaction
+        let (generation, seq, answer, mut earlier): (i64, i64, Option<String>, Vec<u8>) = transaction
             .prepare_cached(
-                "INSERT INTO once (tenant, station, generation, seq, answer) VALUES (?1, ?2, -1, -1, NULL)
+                "INSERT INTO once (tenant, station, generation, seq, answer, earlier)
+                VALUES (?1, ?2, -1, -1, NULL, x'')
                 ON CONFLICT DO UPDATE SET seq = seq
-                RETURNING generation, seq, answer",
+                RETURNING generation, seq, answer, earlier",
             )?
             .query_one(params![&*key.tenant, key.station.as_str()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
         let this = (stored(key.generation), stored(key.seq));
         // A call that was answered late and then journalled is known by the last key too.
@@ -121,15 +129,29 @@ impl Once {
             return Ok(Begin::Repeat(answer.map_or(EMPTY, ByteString::from)));
         }
         if key.journal.is_some() {
-            return Self::begin_journalled(transaction, key);
+            // Or by the keys before that, if the station made other calls meanwhile. It was answered by its gateway.
+            if earlier.chunks_exact(KEY_BYTES).any(|key| key == packed(this)) {
+                return Ok(Begin::Repeat(EMPTY));
+            }
+        } else if this < (generation, seq) {
+            return Ok(Begin::Stale);
         }
-        Ok(if this < (generation, seq) { Begin::Stale } else { Begin::Fresh(Token { key }) })
+        // Also for a call that does not come from the journal: its worker may have been frozen while another one worked
+        // it off.
+        if let Some(answer) = Self::journalled(transaction, key)? {
+            return Ok(Begin::Repeat(answer));
+        }
+        if generation >= 0 {
+            earlier.truncate((EARLIER_MAX - 1) * KEY_BYTES);
+            earlier.splice(..0, packed((generation, seq)));
+        }
+        Ok(Begin::Fresh(Token { key, earlier }))
     }
 
     /// A journalled call is worked off after later calls of its station, so that it is known by a row of its own and
     /// leaves the last key alone. The row carries the call's own key, which is never given twice: a journal id is, once
     /// its directory was lost.
-    fn begin_journalled<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
+    fn journalled(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<Option<ByteString>> {
         let answer: Option<String> = transaction
             .prepare_cached(
                 "SELECT answer FROM once_journalled
@@ -140,10 +162,7 @@ impl Once {
                 |row| row.get(0),
             )
             .optional()?;
-        Ok(match answer {
-            Some(answer) => Begin::Repeat(answer.into()),
-            None => Begin::Fresh(Token { key }),
-        })
+        Ok(answer.map(ByteString::from))
     }
 }
 
@@ -183,13 +202,25 @@ impl Token<'_> {
         } else {
             transaction
                 .prepare_cached(
-                    "UPDATE once SET generation = ?3, seq = ?4, answer = ?5 WHERE tenant = ?1 AND station = ?2",
+                    "UPDATE once SET generation = ?3, seq = ?4, answer = ?5, earlier = ?6
+                    WHERE tenant = ?1 AND station = ?2",
                 )?
-                .execute(params![tenant, station, generation, seq, payload])?;
+                .execute(params![tenant, station, generation, seq, payload, self.earlier])?;
         }
         Ok(())
     }
 }
+
+/// A key as it stands among the earlier ones.
+fn packed((generation, seq): (i64, i64)) -> [u8; KEY_BYTES] {
+    let mut bytes = [0; KEY_BYTES];
+    let (first, second) = bytes.split_at_mut(KEY_BYTES / 2);
+    first.copy_from_slice(&generation.to_be_bytes());
+    second.copy_from_slice(&seq.to_be_bytes());
+    bytes
+}
+
+const KEY_BYTES: usize = 16;
 
 const EMPTY: ByteString = ByteString::from_static("{}");
 

@@ -139,6 +139,44 @@ fn a_transaction_that_is_rolled_back_leaves_the_call_fresh() {
 }
 
 #[test]
+fn s02_a_call_that_had_its_effect_late_and_was_then_journalled_has_none_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut db = open(&directory.path().join("db"));
+    // Its gateway gave up waiting and journalled it; the station went on with calls that do not wait for the journal.
+    for (generation, seq) in [(5, 3), (5, 4), (5, 8), (6, 0)] {
+        assert!(matches!(handle_now(&mut db, &key("CP1", generation, seq)), Handled::Fresh(_)));
+    }
+    assert!(matches!(handle_now(&mut db, &journalled("CP1", 5, 3, 71)), Handled::Repeat(_)));
+    assert!(matches!(handle_now(&mut db, &journalled("CP1", 5, 8, 72)), Handled::Repeat(_)));
+    assert_eq!(handle_now(&mut db, &key("CP1", 5, 8)), Handled::Stale);
+    assert_eq!(effects(&db), 4);
+    assert!(matches!(handle_now(&mut db, &journalled("CP1", 5, 5, 73)), Handled::Fresh(_)));
+}
+
+#[test]
+fn s02_a_frozen_worker_finds_that_its_call_was_worked_off_from_the_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut db = open(&directory.path().join("db"));
+    assert!(matches!(handle_now(&mut db, &key("CP1", 5, 2)), Handled::Fresh(_)));
+    let worked_off = handle_now(&mut db, &journalled("CP1", 5, 3, 71));
+    let Handled::Fresh(payload) = worked_off else { panic!("{worked_off:?}") };
+    assert_eq!(handle_now(&mut db, &key("CP1", 5, 3)), Handled::Repeat(payload));
+    assert_eq!(effects(&db), 2);
+}
+
+#[test]
+fn the_memory_of_earlier_calls_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut db = open(&directory.path().join("db"));
+    for seq in 0..100 {
+        assert!(matches!(handle_now(&mut db, &key("CP1", 5, seq)), Handled::Fresh(_)));
+    }
+    let bytes: i64 = db.query_row("SELECT length(earlier) FROM once", [], |row| row.get(0)).unwrap();
+    assert_eq!(bytes, 16 * 16);
+    assert!(matches!(handle_now(&mut db, &journalled("CP1", 5, 90, 1)), Handled::Repeat(_)));
+}
+
+#[test]
 fn journalled_calls_are_known_by_themselves_and_leave_the_last_key_alone() {
     let directory = tempfile::tempdir().unwrap();
     let mut db = open(&directory.path().join("db"));
