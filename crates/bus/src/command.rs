@@ -369,6 +369,15 @@ impl Sent<'_> {
             if let Ok(Some(Keeping::Ended { outcome, frame })) = kept {
                 return Ok(Outcome::of(outcome, &frame, None));
             }
+            // Without a time to live it is not to wait for another connection than the one that it was meant for.
+            if self.options.time_to_live.is_zero()
+                && let Ok(None) = self.inner.locator.locate(self.tenant, self.station).await
+                && let not_sent = crate::OutcomeKind::NotSent
+                && let Ok(true) =
+                    self.inner.locator.withdraw(self.tenant, self.station, &self.id, not_sent).await
+            {
+                return Ok(Outcome::NotSent);
+            }
             if LOOK_EVERY.saturating_mul(looks) < limit {
                 continue;
             }

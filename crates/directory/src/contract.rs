@@ -293,9 +293,13 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
 
     /// Appends a call; gives it its id. On disk when this returns.
     fn journal_append(&self, entry: JournalEntry) -> Answer<'_, u64>;
-    /// The oldest entries, at most `limit`, of one station or of all.
-    fn journal_read<'a>(&'a self, key: Option<&'a StationKey>, limit: usize)
-    -> Answer<'a, Vec<JournalEntry>>;
+    /// The oldest entries with ids above `after`, at most `limit`, of one station or of all. Ids begin above zero.
+    fn journal_read<'a>(
+        &'a self,
+        key: Option<&'a StationKey>,
+        after: u64,
+        limit: usize,
+    ) -> Answer<'a, Vec<JournalEntry>>;
     /// Removes an entry that processing has answered.
     fn journal_remove(&self, id: u64) -> Answer<'_, ()>;
     /// How many entries wait, of one station or of all.

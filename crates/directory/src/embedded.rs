@@ -253,10 +253,11 @@ impl Directory for Embedded {
     fn journal_read<'a>(
         &'a self,
         key: Option<&'a StationKey>,
+        after: u64,
         limit: usize,
     ) -> Answer<'a, Vec<JournalEntry>> {
         let key = key.cloned();
-        self.store.call(move |connection| journal::read(connection, key.as_ref(), limit))
+        self.store.call(move |connection| journal::read(connection, key.as_ref(), after, limit))
     }
 
     fn journal_remove(&self, id: u64) -> Answer<'_, ()> {

@@ -202,10 +202,11 @@ impl Desk {
         self.end(end);
     }
 
-    /// The bus is back after it was away: what was handed over before may be lost.
+    /// The bus is back after it was away: what was handed over before, or is being handed over, may be lost. The result
+    /// of an attempt under way is of no interest any more.
     pub fn handle_bus_back(&mut self, now: Instant) {
         if let Some(hand) = &mut self.hand
-            && matches!(hand.state, State::HandedOver { .. } | State::BackingOff { .. })
+            && hand.state != State::Journalling
             && now < hand.deadline
         {
             self.action = Some(hand.hand_over(now));
@@ -444,6 +445,12 @@ mod tests {
             desk.handle_bus_back(start + milliseconds(3));
             assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })), "{how:?}");
         }
+        // What is under way is given up with the connection that it went over.
+        let mut desk = taken(Class::Other, start);
+        desk.handle_bus_back(start + milliseconds(3));
+        assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })));
+        desk.handle_published(1, Published::Never, PATIENCE, start + milliseconds(4));
+        assert_eq!(desk.poll_action(), None, "the first attempt's result");
         let mut idle = Desk::new();
         idle.handle_bus_back(start);
         assert_eq!(idle.poll_action(), None);

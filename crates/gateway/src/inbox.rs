@@ -8,7 +8,9 @@ use crate::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::sync::{Arc, Weak};
-use switchboard_bus::{Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind};
+use switchboard_bus::{
+    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, presence,
+};
 use switchboard_directory::StationKey;
 
 /// The inbox of a gateway. It holds no strong reference, since the bus holds it and the gateway holds the bus.
@@ -32,6 +34,10 @@ impl Consumer for Ear {
     fn deliver(&self, envelope: Envelope, done: Done) {
         if let (Some(shared), Some(worker)) = (self.0.upgrade(), &envelope.metadata.worker) {
             shared.workers.hear(worker, &envelope.body, now());
+            if !presence::is_end(&envelope.body) {
+                // Nobody else may be there to find out: while upgrades are refused, the last station may have gone.
+                shared.processing_is_back();
+            }
         }
         drop(done);
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -164,6 +164,8 @@ enum Worked {
     Off,
     /// Later again.
     Later,
+    /// Nobody takes calls, so that there is no use in trying others.
+    Unheard,
 }
 
 /// Hands entries to processing, those of a station in order, several stations at once, until the token is cancelled.
@@ -212,7 +214,7 @@ enum Round {
     Stuck,
 }
 
-/// Works one page of entries off.
+/// Goes through all entries once, page by page.
 async fn round(shared: &Shared) -> Round {
     if shared.journal.entries() == 0 {
         shared.journal.recount(shared).await;
@@ -220,46 +222,73 @@ async fn round(shared: &Shared) -> Round {
             return Round::Empty;
         }
     }
-    let page = match shared.directory.journal_read(None, PAGE).await {
-        Ok(page) => page,
-        Err(error) => {
-            tracing::warn!(%error, "the journal could not be read");
-            return Round::Stuck;
-        }
-    };
-    if page.is_empty() {
-        shared.journal.recount(shared).await;
-        return Round::Empty;
-    }
-    let mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>> = BTreeMap::new();
-    for entry in page {
-        stations.entry(entry.key.clone()).or_default().push_back(entry);
-    }
     let mut progress = Round::Stuck;
-    let mut waiting = stations.into_values();
-    let mut working: FuturesUnordered<_> =
-        waiting.by_ref().take(STATIONS_AT_ONCE).map(|entries| work_off_station(shared, entries)).collect();
-    while let Some(worked) = working.next().await {
-        if worked > 0 {
-            progress = Round::Progress;
+    let mut after = 0;
+    // Their entries wait behind one that processing fails at. Those of others do not.
+    let mut stuck: HashSet<StationKey> = HashSet::new();
+    loop {
+        let page = match shared.directory.journal_read(None, after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "the journal could not be read");
+                return Round::Stuck;
+            }
+        };
+        let Some(last) = page.last() else {
+            if after == 0 {
+                shared.journal.recount(shared).await;
+                return Round::Empty;
+            }
+            return progress;
+        };
+        after = last.id;
+        let is_last = page.len() < PAGE;
+        let mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>> = BTreeMap::new();
+        for entry in page.into_iter().filter(|entry| !stuck.contains(&entry.key)) {
+            stations.entry(entry.key.clone()).or_default().push_back(entry);
         }
-        if let Some(entries) = waiting.next() {
-            working.push(work_off_station(shared, entries));
+        let mut waiting = stations.into_iter();
+        let mut working: FuturesUnordered<_> = waiting
+            .by_ref()
+            .take(STATIONS_AT_ONCE)
+            .map(|station| work_off_station(shared, station))
+            .collect();
+        let mut unheard = false;
+        while let Some((station, done, worked)) = working.next().await {
+            if done > 0 {
+                progress = Round::Progress;
+            }
+            match worked {
+                Worked::Off => {}
+                Worked::Later => {
+                    stuck.insert(station);
+                }
+                Worked::Unheard => unheard = true,
+            }
+            if let Some(station) = waiting.next().filter(|_| !unheard) {
+                working.push(work_off_station(shared, station));
+            }
+        }
+        drop(working);
+        if unheard || is_last || stuck.len() > STUCK_MAX {
+            return progress;
         }
     }
-    progress
 }
 
-/// Works entries of one station off, in order, until one must wait; how many were done.
-async fn work_off_station(shared: &Shared, entries: VecDeque<JournalEntry>) -> usize {
+/// Works entries of one station off, in order, until one must wait; how many were done, and how the last one went.
+async fn work_off_station(
+    shared: &Shared,
+    (station, entries): (StationKey, VecDeque<JournalEntry>),
+) -> (StationKey, usize, Worked) {
     let mut done = 0;
     for entry in entries {
         match work_off_entry(shared, entry).await {
             Worked::Off => done += 1,
-            Worked::Later => break,
+            other => return (station, done, other),
         }
     }
-    done
+    (station, done, Worked::Off)
 }
 
 async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
@@ -281,10 +310,12 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
     let envelope = Envelope { metadata, body: entry.frame };
     let published = shared.bus.publish(address, envelope).await;
+    let mut unheard = false;
     let answered = match published {
         Ok(()) => tokio::time::timeout(shared.config.answer_deadline, answer).await.ok().and_then(Result::ok),
         Err(error) => {
             tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over");
+            unheard = error.is_retryable();
             if matches!(error, switchboard_bus::PublishError::NobodyListens) {
                 shared.processing_is_away(now());
             }
@@ -292,7 +323,9 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
         }
     };
     shared.journal.answers().remove(&id);
-    let Some(frame) = answered else { return Worked::Later };
+    let Some(frame) = answered else {
+        return if unheard { Worked::Unheard } else { Worked::Later };
+    };
     shared.processing_is_back();
     let frame = ByteString::try_from(frame).unwrap_or_default();
     if let Ok(Frame::Error { code, description, .. }) = Frame::parse(&frame, version) {
@@ -320,6 +353,8 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
 /// Entries that are read at once.
 const PAGE: usize = 256;
 const STATIONS_AT_ONCE: usize = 16;
+/// Stations that may have an entry which processing fails at, before a round begins anew.
+const STUCK_MAX: usize = 10_000;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const RECOUNT_EVERY: Duration = Duration::from_secs(60);

@@ -320,6 +320,21 @@ async fn a_key_used_twice_is_one_command_and_both_learn_its_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s07_a_key_without_a_time_to_live_waits_for_no_other_connection() {
+    let setting = setting(Places::connected()).await;
+    let options = Options { key: Some("k".into()), ..Options::default() };
+    let leaving = async {
+        setting.gateway.wait_for(1).await;
+        setting.places.disconnect();
+    };
+    let begun = Instant::now();
+    let (outcome, ()) = tokio::join!(setting.send(options.clone()), leaving);
+    assert_eq!(outcome.unwrap(), Outcome::NotSent);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(setting.send(options).await.unwrap(), Outcome::NotSent, "the key's outcome stays");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_with_a_time_to_live_waits_for_its_station() {
     let setting = setting(Arc::new(Places::default())).await;
     let options =

@@ -25,7 +25,7 @@ async fn append(directory: &Arc<dyn Directory>, key: &StationKey, seq: u64) -> u
 }
 
 async fn seqs(directory: &Arc<dyn Directory>, key: &StationKey, limit: usize) -> Vec<u64> {
-    let entries = directory.journal_read(Some(key), limit).await.unwrap();
+    let entries = directory.journal_read(Some(key), 0, limit).await.unwrap();
     assert!(entries.iter().all(|entry| entry.key == *key));
     entries.iter().map(|entry| entry.seq).collect()
 }
@@ -42,7 +42,7 @@ pub async fn entries_come_out_as_they_went_in_and_in_order(harness: &dyn Harness
             last = id;
         }
     }
-    let read = directory.journal_read(Some(&one), 100).await.unwrap();
+    let read = directory.journal_read(Some(&one), 0, 100).await.unwrap();
     for (place, got) in read.iter().enumerate() {
         let expected = entry(one.clone(), u64::try_from(place).unwrap());
         assert_eq!(*got, JournalEntry { id: got.id, ..expected });
@@ -50,8 +50,12 @@ pub async fn entries_come_out_as_they_went_in_and_in_order(harness: &dyn Harness
     }
     assert_eq!(seqs(&directory, &two, 3).await, [0, 1, 2], "the limit");
     assert_eq!(directory.journal_count(Some(&one)).await.unwrap(), 10);
-    let all = directory.journal_read(None, usize::MAX).await.unwrap();
+    let all = directory.journal_read(None, 0, usize::MAX).await.unwrap();
     assert!(all.is_sorted_by_key(|entry| entry.id));
+    let rest = directory.journal_read(Some(&one), read[6].id, 2).await.unwrap();
+    assert_eq!(rest, read[7..9], "after an id");
+    let rest = directory.journal_read(None, all[0].id, usize::MAX).await.unwrap();
+    assert_eq!(rest.first().map(|entry| entry.id), Some(all[1].id));
     assert!(directory.journal_count(None).await.unwrap() >= 20);
     directory.close().await.unwrap();
 }

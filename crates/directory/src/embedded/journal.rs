@@ -31,13 +31,14 @@ pub(super) fn append(connection: &Connection, entry: &JournalEntry) -> Result<u6
 pub(super) fn read(
     connection: &Connection,
     key: Option<&StationKey>,
+    after: u64,
     limit: usize,
 ) -> Result<Vec<JournalEntry>, Fault> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
     let mut statement = connection.prepare_cached(if key.is_some() { OF_STATION } else { OF_ALL })?;
     let mut rows = match key {
-        Some(key) => statement.query(params![&*key.tenant, key.station.as_str(), limit])?,
-        None => statement.query(params![limit])?,
+        Some(key) => statement.query(params![&*key.tenant, key.station.as_str(), after, limit])?,
+        None => statement.query(params![after, limit])?,
     };
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
@@ -77,7 +78,7 @@ fn version(number: &str) -> Result<Version, Fault> {
 
 const OF_STATION: &str =
     "SELECT tenant, station, id, version, gateway, generation, seq, action, frame, received_ms
-    FROM journal WHERE tenant = ?1 AND station = ?2 ORDER BY id LIMIT ?3";
+    FROM journal WHERE tenant = ?1 AND station = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
 const OF_ALL: &str =
     "SELECT tenant, station, id, version, gateway, generation, seq, action, frame, received_ms
-    FROM journal ORDER BY id LIMIT ?1";
+    FROM journal WHERE id > ?1 ORDER BY id LIMIT ?2";

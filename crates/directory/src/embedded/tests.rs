@@ -52,7 +52,7 @@ async fn a_second_owner_is_refused_until_the_first_has_closed() {
     first.close().await.unwrap();
     let second = Embedded::open(&config).unwrap();
     assert_eq!(second.journal_count(None).await.unwrap(), 1);
-    assert_eq!(second.journal_read(Some(&key("CP001")), 10).await.unwrap().len(), 1);
+    assert_eq!(second.journal_read(Some(&key("CP001")), 0, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
     }
     assert!(appended.len() > 20 && refused > 20, "{} and {refused}", appended.len());
     let there = async |directory: &Embedded| {
-        let entries = directory.journal_read(None, 1000).await.unwrap();
+        let entries = directory.journal_read(None, 0, 1000).await.unwrap();
         entries.into_iter().map(|entry| (entry.id, entry.seq)).collect::<Vec<_>>()
     };
     appended.sort_unstable();

@@ -1,10 +1,12 @@
 //! What becomes of calls when processing is late, gone or wrong (S01–S04, S10, C11).
 
-use crate::support::{Reply, World, answer, key, until, within};
-use std::time::Duration;
-use switchboard_bus::Kind;
-use switchboard_directory::Directory as _;
+use crate::moody::Moody;
+use crate::support::{Processing, Reply, World, answer, id, key, until, within};
+use std::{sync::Arc, time::Duration};
+use switchboard_bus::{Address, Bus as _, ConnectionKey, Envelope, InProcess, Kind, Metadata, presence};
+use switchboard_directory::{Directory as _, JournalEntry};
 use switchboard_gateway::BillingDeadline;
+use switchboard_rpc::Version;
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
 
@@ -174,6 +176,53 @@ async fn s03_while_the_directory_is_away_calls_flow_and_no_billing_message_is_th
 }
 
 #[tokio::test]
+async fn a_station_whose_calls_processing_fails_at_does_not_hold_up_the_journal_of_others() {
+    let directory = Arc::new(Moody::new());
+    // More than are looked at at once.
+    for seq in 0..600 {
+        directory.journal_append(entry("A", seq)).await.unwrap();
+    }
+    for seq in 0..3 {
+        directory.journal_append(entry("B", seq)).await.unwrap();
+    }
+    let bus = InProcess::new();
+    let processing = Processing::start(&bus, |call| {
+        if call.metadata.station.as_ref().is_some_and(|station| station.as_str() == "A") {
+            Reply::Text(r#"[4,"1","InternalError","",{}]"#.to_owned())
+        } else {
+            Reply::payload("{}")
+        }
+    })
+    .await;
+    let world = World::start_on(bus, directory, |_| {}).await;
+    within("the calls of B are worked off", async {
+        while world.directory.journal_count(Some(&key("B"))).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(world.directory.journal_count(Some(&key("A"))).await.unwrap(), 600);
+    let of_a: Vec<_> = processing.calls.lock().unwrap().iter().map(|call| call.metadata.clone()).collect();
+    assert!(
+        of_a.iter().filter(|call| call.station == Some(id("A"))).all(|call| call.seq == Some(0)),
+        "nothing overtakes the one that fails"
+    );
+}
+
+fn entry(station: &str, seq: u64) -> JournalEntry {
+    JournalEntry {
+        id: 0,
+        key: key(station),
+        version: Version::V16,
+        connection: ConnectionKey { gateway: "gateway-0".into(), generation: 1 },
+        seq,
+        action: "MeterValues".into(),
+        frame: r#"[2,"1","MeterValues",{}]"#.into(),
+        received_ms: 0,
+    }
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_answered_here_if_the_operator_says_so() {
     let world = World::start(|config| config.local_heartbeat = true).await;
     let mut station = world.station("A").await;
@@ -196,6 +245,27 @@ async fn upgrades_are_refused_while_processing_is_away_for_long_if_the_operator_
     .await;
     let _processing = world.obliging().await;
     station.receive().await;
+    assert!(world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 101"));
+}
+
+#[tokio::test]
+async fn a_workers_sign_of_life_opens_the_door_although_no_station_is_left_to_find_out() {
+    let world = World::start(|config| config.refuse_upgrades_after = Some(Duration::ZERO)).await;
+    let mut station = world.station("A").await;
+    station.send(HEARTBEAT).await;
+    let protocol = "Sec-WebSocket-Protocol: ocpp1.6\r\n";
+    within("upgrades are refused", async {
+        while !world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 503") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(station);
+    until("it is gone", || world.gateway.connections() == 0).await;
+    let mut metadata = Metadata::new(Kind::Presence);
+    metadata.worker = Some("worker-1".into());
+    let envelope = Envelope { metadata, body: presence::body([].into_iter()) };
+    world.bus.publish(Address::Presence, envelope).await.unwrap();
     assert!(world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 101"));
 }
 

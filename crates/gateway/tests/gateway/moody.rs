@@ -158,9 +158,10 @@ impl Directory for Moody {
     fn journal_read<'a>(
         &'a self,
         key: Option<&'a StationKey>,
+        after: u64,
         limit: usize,
     ) -> Answer<'a, Vec<JournalEntry>> {
-        self.or_fail(self.inner.journal_read(key, limit))
+        self.or_fail(self.inner.journal_read(key, after, limit))
     }
     fn journal_remove(&self, id: u64) -> Answer<'_, ()> {
         self.or_fail(self.inner.journal_remove(id))

@@ -69,7 +69,7 @@ fn killed_after(lines: usize, folder: &Path) -> Vec<(u64, (u64, u64))> {
 fn journal(folder: &Path) -> BTreeMap<u64, (u64, u64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let directory = Embedded::open(&Config::in_dir(folder)).unwrap();
-    let entries = runtime.block_on(directory.journal_read(None, usize::MAX)).unwrap();
+    let entries = runtime.block_on(directory.journal_read(None, 0, usize::MAX)).unwrap();
     runtime.block_on(directory.close()).unwrap();
     entries
         .into_iter()
