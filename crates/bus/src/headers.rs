@@ -1,14 +1,13 @@
 //! [`Metadata`] to and from the headers of a transport: names, forms of values, and a block form of one buffer.
 //!
 //! Drivers hand each header to their library with [`Metadata::encode_headers`] and read what came with
-//! [`Metadata::decode_headers`]. The in-process bus uses [`Metadata::encode_block`]: the same headers as lines of one
-//! text, from which [`Metadata::decode_block`] takes its strings without copying them.
+//! [`Metadata::decode_headers`]. The in-process bus uses [`Metadata::encode_block`]: the same headers one behind the
+//! other in one text, from which [`Metadata::decode_block`] takes its strings without copying them.
 
 mod time;
 
 use crate::{ConnectionKey, Kind, Lane, Metadata, OutcomeKind, Registration};
 use bytestring::ByteString;
-use memchr::{memchr, memchr_iter};
 use std::time::Duration;
 use switchboard_rpc::{StationId, Version};
 
@@ -39,11 +38,11 @@ pub enum HeaderError {
         /// What should stand there.
         expected: &'static str,
     },
-    /// A block's line without a name, or with an escape that does not exist.
-    #[error("line {line} of the header block cannot be read")]
-    Line {
+    /// A header of a block that is cut off, or whose lengths fall between the bytes of a character.
+    #[error("header {number} of the block cannot be read")]
+    Entry {
         /// Which, from 1.
-        line: usize,
+        number: usize,
     },
 }
 
@@ -141,67 +140,42 @@ impl Metadata {
         decoder.finish()
     }
 
-    /// Writes the headers as lines `name: value` of one text.
+    /// Writes the headers one behind the other: the length of the name, that of the value, the name, the value.
     ///
-    /// A line feed or backslash in a value is written as `\n` or `\\`, in which case the text is copied once more.
+    /// Lengths rather than separators, since nothing has to be escaped or looked for. They are ASCII characters of seven
+    /// bits each, so that the whole is text.
     #[must_use]
     pub fn encode_block(&self) -> ByteString {
-        let mut block = String::with_capacity(self.block_bytes_max());
-        let mut lines = 0_usize;
+        let mut block = Vec::with_capacity(self.block_bytes_max());
         self.encode_headers(&mut |name, value| {
-            block.push_str(name);
-            block.push_str(": ");
-            block.push_str(value);
-            block.push('\n');
-            lines += 1;
+            debug_assert!(name.len() < 1 << 7 && value.len() < 1 << 28, "far beyond any frame's size");
+            let part = |shift: usize| (value.len() >> shift & 0x7f) as u8;
+            block.extend_from_slice(&[name.len() as u8 & 0x7f, part(0), part(7), part(14), part(21)]);
+            block.extend_from_slice(name.as_bytes());
+            block.extend_from_slice(value.as_bytes());
         });
-        // Hardly any value holds either character: looking once at the whole is cheaper than at each value.
-        let bytes = block.as_bytes();
-        let plain = memchr_iter(b'\n', bytes).count() == lines && memchr(b'\\', bytes).is_none();
-        if plain { block.into() } else { self.encode_escaped().into() }
+        // Strings and ASCII between them.
+        ByteString::try_from(block).unwrap_or_default()
     }
 
     /// Reads what [`encode_block`](Self::encode_block) wrote. The strings are slices of `block` and keep it alive.
     ///
     /// # Errors
-    /// As [`decode_headers`](Self::decode_headers), and when a line cannot be read. No block makes it panic.
+    /// As [`decode_headers`](Self::decode_headers), and when a header cannot be read. No block makes it panic.
     pub fn decode_block(block: &ByteString) -> Result<Self, HeaderError> {
-        let escaped = memchr(b'\\', block.as_bytes()).is_some();
         let mut decoder = Decoder::default();
         let mut rest: &str = block;
-        let mut line = 0;
+        let mut number = 0;
         while !rest.is_empty() {
-            line += 1;
-            let (name, value, after) = split_line(rest).ok_or(HeaderError::Line { line })?;
+            number += 1;
+            let (name, value, after) = split_entry(rest).ok_or(HeaderError::Entry { number })?;
             rest = after;
-            if escaped && value.contains('\\') {
-                let value = unescape(value).ok_or(HeaderError::Line { line })?;
-                decoder.take(name, ByteString::from(value))?;
-            } else {
-                decoder.take(name, Slice { block, text: value })?;
-            }
+            decoder.take(name, Slice { block, text: value })?;
         }
         decoder.finish()
     }
 
-    fn encode_escaped(&self) -> String {
-        let mut block = String::with_capacity(self.block_bytes_max() + 64);
-        self.encode_headers(&mut |name, value| {
-            block.push_str(name);
-            block.push_str(": ");
-            for character in value.chars() {
-                match character {
-                    '\n' => block.push_str("\\n"),
-                    '\\' => block.push_str("\\\\"),
-                    other => block.push(other),
-                }
-            }
-            block.push('\n');
-        });
-        block
-    }
-
-    /// What the block needs at most if nothing is escaped: the strings, and a fixed sum for names, numbers and words.
+    /// What the block needs at most: the strings, and a fixed sum for names, numbers, words and lengths.
     fn block_bytes_max(&self) -> usize {
         let text = |field: &Option<ByteString>| field.as_ref().map_or(0, |text| text.len() + 20);
         FIXED_BYTES
@@ -379,14 +353,13 @@ impl From<Slice<'_>> for ByteString {
     }
 }
 
-/// The name and value of the first line, and what comes after it.
-fn split_line(text: &str) -> Option<(&str, &str, &str)> {
-    // No name holds a colon, so that the first one ends it.
-    let colon = memchr(b':', text.as_bytes())?;
-    let (name, rest) = text.split_at(colon);
-    let rest = rest.strip_prefix(": ")?;
-    let end = memchr(b'\n', rest.as_bytes())?;
-    Some((name, rest.get(..end)?, rest.get(end + 1..)?))
+/// Name and value of the first header of a block, and what is behind it.
+fn split_entry(text: &str) -> Option<(&str, &str, &str)> {
+    let [name, sizes @ ..] = *text.as_bytes().first_chunk::<5>()?;
+    let name = 5 + usize::from(name);
+    let value = sizes.iter().rev().fold(0, |size, part| size << 7 | usize::from(*part));
+    let end = name.checked_add(value)?;
+    Some((text.get(5..name)?, text.get(name..end)?, text.get(end..)?))
 }
 
 /// Digits only: `str::parse` would take `+1` as well.
@@ -398,22 +371,6 @@ fn number(text: &str) -> Option<u64> {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit.into()) }
     })
-}
-
-fn unescape(value: &str) -> Option<String> {
-    let mut text = String::with_capacity(value.len());
-    let mut characters = value.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next()? {
-                'n' => text.push('\n'),
-                '\\' => text.push('\\'),
-                _ => return None,
-            },
-            other => text.push(other),
-        }
-    }
-    Some(text)
 }
 
 const fn kind_name(kind: Kind) -> &'static str {
@@ -524,7 +481,7 @@ const LOOK_AHEAD: usize = 5;
 /// No name of ours is longer.
 const NAME_BYTES_MAX: usize = 24;
 /// More than the names, numbers and words of all headers together.
-const FIXED_BYTES: usize = 448;
+const FIXED_BYTES: usize = 576;
 /// What `StationId` allows at all; who may connect is decided at the gateway's door.
 const STATION_CHARACTERS_MAX: usize = 255;
 const A_NUMBER: &str = "a number";

@@ -33,7 +33,9 @@ fn a_call_has_the_headers_of_the_contract() {
         ocpp-version: 1.6\nocpp-action: MeterValues\nocpp-gateway: gateway-1\n\
         ocpp-generation: 1795341600000\nocpp-seq: 17\nocpp-received-at: 2026-11-22T10:00:00.123Z\n\
         ocpp-remaining-ms: 25000\nocpp-reply-to: gateway-1\nocpp-attempt: 1\n";
-    assert_eq!(call().encode_block(), expected);
+    let lines: String = headers(&call()).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    assert_eq!(lines, expected);
+    assert!(call().encode_block().starts_with("\x0d\x01\0\0\0ocpp-envelope1\x09\x04\0\0\0ocpp-kindcall"));
 }
 
 #[test]
@@ -216,10 +218,12 @@ proptest! {
     fn no_block_makes_decoding_panic(text in "\\PC{0,200}", bytes in vec(any::<u8>(), 0..200)) {
         let _outcome = Metadata::decode_block(&text.into());
         let _outcome = Metadata::decode_block(&String::from_utf8_lossy(&bytes).into_owned().into());
-        // Lines that look like headers get further.
-        for value in bytes.chunks(8) {
+        // What looks like headers gets further.
+        for (value, more) in bytes.chunks(8).zip(0_u8..) {
             let value = String::from_utf8_lossy(value);
-            let _outcome = Metadata::decode_block(&format!("ocpp-kind: call\nocpp-station: {value}\n").into());
+            let size = char::from((value.len() as u8 + more % 2) & 0x7f);
+            let block = format!("\x09\x04\0\0\0ocpp-kindcall\x0c{size}\0\0\0ocpp-station{value}");
+            let _outcome = Metadata::decode_block(&block.into());
         }
     }
 
