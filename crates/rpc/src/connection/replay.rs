@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 /// The last answers of a connection with what they answered, in a bounded number of bytes.
 ///
-/// A call is recognised by two hashes of 64 bits, one of its id and one of its whole text: keeping the texts would cost
-/// more than the answers. A station that builds a collision cheats itself only.
+/// A call is recognised by two hashes, one of its id and one of its whole text: keeping the texts would cost more than
+/// the answers. A station that builds a collision cheats itself only. Of an answer only what follows the id is kept, as
+/// the call that is repeated brings the id along.
 ///
 /// All is in one piece of memory, so that the bound is what is really held: for each answer a head of
-/// [`HEAD_BYTES`] and its text, oldest first.
+/// [`HEAD_BYTES`] and its text, oldest first. A station has one call in hand, so that what it repeats is among its last
+/// few: there are never more than [`ANSWERS_MAX`].
 #[derive(Debug)]
 pub(super) struct Replay {
     kept: Vec<u8>,
@@ -20,13 +22,19 @@ pub(super) struct Replay {
 }
 
 /// Hash of the id, hash of the frame, milliseconds since `begun`, bytes of the answer.
-const HEAD_BYTES: usize = 8 + 8 + 4 + 4;
+const HEAD_BYTES: usize = 4 + 8 + 4 + 2;
+
+/// So many calls of a connection at most are recognised.
+const ANSWERS_MAX: usize = 16;
+
+/// What a CALLRESULT begins with; the id follows.
+const RESULT: &str = "[3,";
 
 /// After so long the clock of the heads begins again, far from the end of its 32 bits.
 const CLOCK_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Kept<'kept> {
-    id: u64,
+    id: u32,
     frame: u64,
     at: Instant,
     answer: &'kept [u8],
@@ -49,38 +57,41 @@ impl Replay {
     }
 
     pub(super) fn recall(&self, id: &str, frame: &str, now: Instant, window: Duration) -> Recall {
-        let id = hash(id);
+        let short = hash(id) as u32;
         let mut recall = Recall::New;
-        for kept in self.iter().filter(|kept| kept.id == id) {
+        for kept in self.iter().filter(|kept| kept.id == short) {
             if now.saturating_duration_since(kept.at) >= window {
                 continue;
             }
             if kept.frame == hash(frame) {
-                return Recall::Same(String::from_utf8_lossy(kept.answer).into_owned());
+                return Recall::Same(format!("{RESULT}{id}{}", String::from_utf8_lossy(kept.answer)));
             }
             recall = Recall::IdReused;
         }
         recall
     }
 
-    /// Keeps an answer and forgets the oldest ones for it.
+    /// Keeps a CALLRESULT with this id and forgets the oldest ones for it.
     pub(super) fn keep(&mut self, id: &str, frame: &str, answer: &str, now: Instant, bytes_max: usize) {
+        let Some(answer) = answer.strip_prefix(RESULT).and_then(|rest| rest.strip_prefix(id)) else { return };
         let needed = HEAD_BYTES + answer.len();
         let since = u32::try_from(now.saturating_duration_since(self.begun).as_millis());
-        let (Ok(since), Ok(answer_bytes), true) = (since, u32::try_from(answer.len()), needed <= bytes_max)
+        let (Ok(since), Ok(answer_bytes), true) = (since, u16::try_from(answer.len()), needed <= bytes_max)
         else {
             return;
         };
         let mut forgotten = 0;
+        let mut left = self.iter().count();
         for kept in self.iter() {
-            if self.kept.len() - forgotten + needed <= bytes_max {
+            if left < ANSWERS_MAX && self.kept.len() - forgotten + needed <= bytes_max {
                 break;
             }
             forgotten += HEAD_BYTES + kept.answer.len();
+            left -= 1;
         }
         self.kept.drain(..forgotten);
         self.kept.reserve_exact(needed);
-        self.kept.extend_from_slice(&hash(id).to_le_bytes());
+        self.kept.extend_from_slice(&(hash(id) as u32).to_le_bytes());
         self.kept.extend_from_slice(&hash(frame).to_le_bytes());
         self.kept.extend_from_slice(&since.to_le_bytes());
         self.kept.extend_from_slice(&answer_bytes.to_le_bytes());
@@ -120,10 +131,10 @@ impl Replay {
             let (frame, after) = after.split_first_chunk()?;
             let (since, after) = after.split_first_chunk()?;
             let (answer_bytes, after) = after.split_first_chunk()?;
-            let (answer, after) = after.split_at_checked(u32::from_le_bytes(*answer_bytes) as usize)?;
+            let (answer, after) = after.split_at_checked(u16::from_le_bytes(*answer_bytes).into())?;
             rest = after;
             Some(Kept {
-                id: u64::from_le_bytes(*id),
+                id: u32::from_le_bytes(*id),
                 frame: u64::from_le_bytes(*frame),
                 at: self.begun + Duration::from_millis(u32::from_le_bytes(*since).into()),
                 answer,
