@@ -340,8 +340,8 @@ async fn asked_to_end_it_closes_its_stations_and_ends_well() -> Result<()> {
     let mut server = Switchboard::start(BINARY, &[]).await?;
     let mut station = RawStation::connect(&server.url("CP1"), &["ocpp1.6"]).await?.map_err(refused)?;
     station.ask(r#"[2,"1","Heartbeat",{}]"#).await?;
-    let (code, closed) = tokio::join!(server.terminate(), station.closed());
-    assert_eq!((code?, closed?), (0, Some(1001)));
+    let ended = tokio::try_join!(server.terminate(), station.closed())?;
+    assert_eq!(ended, (0, Some(1001)));
     Ok(())
 }
 
