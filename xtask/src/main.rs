@@ -9,6 +9,7 @@ mod fuzz;
 mod report;
 mod test;
 mod tidy;
+mod tidy_promises;
 mod tools;
 
 use anyhow::Result;

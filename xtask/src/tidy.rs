@@ -97,6 +97,7 @@ pub(crate) fn run() -> Result<()> {
         look_at(&file, &text, &mut faults);
     }
     version_facts(&metadata, &mut faults)?;
+    crate::tidy_promises::look_at(&mut faults)?;
     if faults.is_empty() {
         return Ok(());
     }

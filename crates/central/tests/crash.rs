@@ -193,6 +193,7 @@ async fn audit(path: &Path, told: &Told) {
     central.close().await;
 }
 
+/// S02
 #[test]
 fn what_was_answered_survives_a_kill_at_any_moment() {
     if let Some((path, round)) = child() {

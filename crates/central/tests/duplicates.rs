@@ -170,6 +170,7 @@ async fn what_has_no_natural_key_is_answered_anew() {
     assert_eq!(site.central.stations().await.unwrap().len(), 1);
 }
 
+/// S02
 #[tokio::test]
 async fn a_call_that_is_handed_over_twice_has_one_effect_and_one_answer() {
     let site = Site::new();

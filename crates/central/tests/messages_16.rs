@@ -185,6 +185,7 @@ async fn notifications_are_kept_and_promise_nothing() {
     assert_eq!(site.central.notices("default", "CP1", None, 100).await.unwrap().len(), 7);
 }
 
+/// L08
 #[tokio::test]
 async fn only_with_the_setting_a_1_6_station_must_boot_first() {
     let site = Site::with(|config| config.refuse_unregistered_16 = true);

@@ -20,6 +20,7 @@ async fn a_boot_is_answered_and_the_station_is_known() {
     assert_eq!((known.serial.as_deref(), known.firmware.as_deref()), (Some("S"), Some("F")));
 }
 
+/// L08
 #[tokio::test]
 async fn until_it_is_accepted_a_station_may_only_boot() {
     let site = Site::with(|config| config.registration = Registration::Pending);

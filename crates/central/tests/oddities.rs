@@ -112,6 +112,7 @@ async fn a_start_that_cannot_be_read_begins_a_real_transaction_once() {
     assert!(site.central.transaction(id).await.unwrap().unwrap().ended);
 }
 
+/// V10
 #[tokio::test]
 async fn nothing_about_money_is_refused_for_its_content() {
     let site = Site::new();

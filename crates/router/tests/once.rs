@@ -82,6 +82,7 @@ fn count(connection: &Connection, table: &str) -> i64 {
     connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
+/// S02
 #[test]
 fn the_same_key_again_gets_the_first_answer_and_has_no_effect() {
     let directory = tempfile::tempdir().unwrap();

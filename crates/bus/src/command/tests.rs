@@ -220,6 +220,7 @@ async fn silence_is_unknown_after_the_limits_of_everybody_else() {
     assert_eq!(begin.elapsed(), Duration::from_secs(22));
 }
 
+/// S05
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_dies_makes_its_commands_unknown_within_seconds() {
     let setting = setting(Places::connected()).await;

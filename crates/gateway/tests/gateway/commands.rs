@@ -293,3 +293,22 @@ async fn world_waiting(world: &World) -> usize {
     use switchboard_directory::Directory as _;
     world.directory.outbox_waiting(&crate::support::key("A"), 0, 99).await.unwrap().len()
 }
+
+#[tokio::test]
+async fn c08_ids_of_ours_are_uuids_and_never_the_same() {
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let (mut station, commander) = ready(&world).await;
+    let mut ids = std::collections::HashSet::new();
+    // Also of the same command by the same name: its name is not its id on the wire.
+    let options = Options { id: Some("mine".into()), ..Options::default() };
+    for _ in 0..20 {
+        let waiting = send(&commander, "ClearCache", options.clone());
+        let (call, _) = called(&mut station).await;
+        let id = uuid::Uuid::parse_str(&call).unwrap();
+        assert_eq!((id.get_version_num(), call.len()), (4, 36), "{call}");
+        station.send(&format!(r#"[3,"{call}",{{}}]"#)).await;
+        assert!(matches!(outcome(waiting).await, Outcome::Answered(_)));
+        assert!(ids.insert(call));
+    }
+}
