@@ -78,12 +78,9 @@ impl RawStation {
     /// # Errors
     /// The connection ended, or nothing comes.
     pub async fn receive(&mut self) -> Result<String> {
-        loop {
-            match self.next().await? {
-                Message::Text(text) => return Ok(text.to_string()),
-                Message::Close(frame) => bail!("closed instead: {frame:?}"),
-                _ => {}
-            }
+        match self.next(|message| message.is_text() || message.is_close()).await? {
+            Message::Text(text) => Ok(text.to_string()),
+            other => bail!("closed instead: {other:?}"),
         }
     }
 
@@ -102,15 +99,23 @@ impl RawStation {
     /// # Errors
     /// It does not.
     pub async fn closed(&mut self) -> Result<Option<u16>> {
-        loop {
-            if let Message::Close(frame) = self.next().await? {
-                return Ok(frame.map(|CloseFrame { code, .. }| code.into()));
-            }
+        match self.next(Message::is_close).await? {
+            Message::Close(frame) => Ok(frame.map(|CloseFrame { code, .. }| code.into())),
+            other => bail!("not a close: {other:?}"),
         }
     }
 
-    async fn next(&mut self) -> Result<Message> {
-        let message = timeout(wait::DEADLINE, self.socket.next()).await.context("the server says nothing")?;
-        message.context("the connection is gone")?.context("the connection broke")
+    /// The next message that is wanted. Pings in between do not prolong the wait.
+    async fn next(&mut self, is_wanted: impl Fn(&Message) -> bool) -> Result<Message> {
+        let wanted = async {
+            loop {
+                let message = self.socket.next().await.context("the connection is gone")?;
+                let message = message.context("the connection broke")?;
+                if is_wanted(&message) {
+                    return Ok(message);
+                }
+            }
+        };
+        timeout(wait::DEADLINE, wanted).await.context("the server does not say what is waited for")?
     }
 }
