@@ -393,3 +393,19 @@ async fn a_reader_that_goes_away_is_no_failure() -> Result<()> {
 fn refused(status: u16) -> anyhow::Error {
     anyhow::anyhow!("the upgrade was refused with {status}")
 }
+
+#[tokio::test]
+async fn a_process_that_logs_little_runs_and_stops_like_any_other() -> Result<()> {
+    // One of these was over at once when it did not log: what it waited for stood in the line of the log.
+    for level in ["error", "off"] {
+        let mut server = Switchboard::start(BINARY, &["--log", level]).await?;
+        let mut station = RawStation::connect(&server.url("CP1"), &["ocpp1.6"]).await?.map_err(refused)?;
+        for number in 0..20 {
+            let answer = station.ask(&format!(r#"[2,"{number}","Heartbeat",{{}}]"#)).await?;
+            assert_eq!(answer[0], 3, "{level}: {answer}");
+        }
+        let (code, closed) = tokio::join!(server.terminate(), station.closed());
+        assert_eq!((code?, closed?), (0, Some(1001)), "{level}");
+    }
+    Ok(())
+}

@@ -45,7 +45,9 @@ pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
         let mut signals = signals::Signals::new()?;
         let running = Running::start(settings, &mut signals).await?;
         let Some(running) = running else { return Ok(Exit::Interrupted) };
-        info!(signal = signals.next().await, "stopping; once more stops at once");
+        // Not within the macro: what is not logged is not evaluated.
+        let signal = signals.next().await;
+        info!(signal, "stopping; once more stops at once");
         tokio::select! {
             () = running.stop() => Ok(Exit::Done),
             signal = signals.next() => {
