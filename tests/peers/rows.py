@@ -1054,25 +1054,28 @@ def c01_busy(version):
 
 @row("C02", (V16,))
 def c02(version):
-    on = server("--gateway-write-timeout", "2s")
-    deaf = station(version, "--gateway-write-timeout", "2s", receive_buffer=4096)
-    other = station(version, "--gateway-write-timeout", "2s")
-    deaf.socket.settimeout(1)
-    text = frame(1, json.dumps([2, "n" * 36, "Nonsense", {}]).encode()) * 500
-    end = time.monotonic() + PATIENCE
-    ended = False
-    while time.monotonic() < end and not ended:
-        try:
-            deaf.socket.sendall(text)
-        except socket.timeout:
-            begin = time.monotonic()
-            other.silence()
-            assert time.monotonic() - begin < 5, "another station waits"
-        except ConnectionError:
-            ended = True
-    assert ended, "a station that does not read stays for ever"
-    other.silence()
-    assert on.process.poll() is None
+    words = ("--gateway-write-timeout", "2s")
+    other = station(version, *words)
+    calls = frame(1, json.dumps([2, "n" * 36, "Nonsense", {}]).encode())
+    for what, text in (("calls", calls), ("pings", frame(9, b"x" * 125))):
+        deaf = station(version, *words, receive_buffer=4096)
+        deaf.socket.settimeout(1)
+        end = time.monotonic() + PATIENCE
+        ended, sent = False, 0
+        while time.monotonic() < end and not ended:
+            try:
+                deaf.socket.sendall(text * 500)
+                sent += len(text) * 500
+                assert sent < 64 << 20, f"{what} are taken without end although their answers are not read"
+            except socket.timeout:
+                begin = time.monotonic()
+                other.silence()
+                assert time.monotonic() - begin < 5, "another station waits"
+            except ConnectionError:
+                ended = True
+        assert ended, f"a station that sends {what} and does not read stays for ever"
+        other.silence()
+    assert server(*words).process.poll() is None
 
 
 @row("C03")

@@ -94,7 +94,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.swollen |= bytes.len() > READ_BUFFER;
                 Input::Binary(bytes)
             }
-            Ok(Message::Ping(_) | Message::Frame(_)) => Input::Ping,
+            Ok(Message::Ping(_) | Message::Frame(_)) => {
+                // The codec has its pong ready. Unless it is flushed, a station that pings and never reads fills our
+                // memory, for nobody notices that it does not read.
+                self.unflushed = true;
+                Input::Ping
+            }
             Ok(Message::Pong(_)) => Input::Pong,
             Ok(Message::Close(frame)) => Input::Closed { code: frame.map(|frame| frame.code.into()) },
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
