@@ -60,8 +60,10 @@ class Server:
             os.remove(ports)
         self.log = open(os.path.join(self.folder.name, "log"), "ab")
         free = [f"--{name}=127.0.0.1:0" for name in ("listen", "api-listen", "admin-listen")]
+        # The gateway's rows hold in all versions, also in the one that processing does not answer yet.
+        versions = () if "--gateway-versions" in self.words else ("--gateway-versions", "1.6,2.0.1,2.1")
         self.process = subprocess.Popen(
-            [BINARY, "run", "--data-dir", "data", "--ports-file", "ports.json", *free, *self.words],
+            [BINARY, "run", "--data-dir", "data", "--ports-file", "ports.json", *free, *versions, *self.words],
             cwd=self.folder.name, env=self.environment, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
         )
         self.ports = {n: a.rsplit(":", 1) for n, a in until(lambda: read_json(ports)).items() if ":" in str(a)}

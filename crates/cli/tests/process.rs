@@ -346,6 +346,18 @@ async fn asked_to_end_it_closes_its_stations_and_ends_well() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_station_of_2_1_is_offered_what_is_answered_unless_the_operator_says_otherwise() -> Result<()> {
+    let offered = ["ocpp2.1", "ocpp2.0.1"];
+    let server = Switchboard::start(BINARY, &[]).await?;
+    let station = RawStation::connect(&server.url("CP1"), &offered).await?.map_err(refused)?;
+    assert_eq!(station.subprotocol(), Some("ocpp2.0.1"));
+    let server = Switchboard::start(BINARY, &["--gateway-versions", "2.0.1,2.1"]).await?;
+    let station = RawStation::connect(&server.url("CP1"), &offered).await?.map_err(refused)?;
+    assert_eq!(station.subprotocol(), Some("ocpp2.1"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_admin_port_tells_health_and_metrics() -> Result<()> {
     let server = Switchboard::start(BINARY, &["--demo", "1"]).await?;
     assert_eq!(http::get(server.admin(), "/healthz").await?.0, 200);

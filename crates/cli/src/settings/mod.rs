@@ -20,6 +20,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
+use switchboard_rpc::Version;
 use value::Raw;
 
 /// Where the configuration file is looked for when nobody says.
@@ -74,10 +75,18 @@ impl Default for Settings {
             api_token: None,
             admin_listen: loopback(8182),
             strict: false,
-            gateway: switchboard_gateway::Config::default(),
+            gateway: gateway_default(),
             central: switchboard_central::Config::default(),
         }
     }
+}
+
+/// What the gateway crate says, but the versions that the central system answers. A station that offers OCPP 2.1 first
+/// would else get it, and then no answer to its boot.
+fn gateway_default() -> switchboard_gateway::Config {
+    let mut config = switchboard_gateway::Config::default();
+    config.versions = vec![Version::V16, Version::V201];
+    config
 }
 
 impl Settings {

@@ -113,7 +113,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting!("gateway.path", gateway.path: String,
         "The path in front of a station's id. What stands between it and the last segment is ignored, so that /ocpp/1.6/CP001 and /ocpp/CP001 are the same station. Empty: any path."),
     setting!("gateway.versions", gateway.versions: Vec<Version>,
-        "The versions of OCPP that are spoken. Of those that a station offers, the first in its own order is taken."),
+        "The versions of OCPP that are spoken. Of those that a station offers, the first in its own order is taken. The gateway also carries 2.1, which the central system does not answer yet: it is for processing of your own."),
     setting!("gateway.identity_characters_max", gateway.identity_characters_max: usize, in 1, 255,
         "How many characters a station's id may have. OCPP 2.x says 48; 1.6 says nothing."),
     setting!("gateway.no_common_version", gateway.no_common_version: NoCommonVersion,
