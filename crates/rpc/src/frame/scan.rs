@@ -201,66 +201,33 @@ fn container_end(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     // One bit per open bracket, set for an object; the depth limit is the width of the word.
     let mut open: u32 = 0;
     let mut depth = 1;
-    let mut in_string = false;
-    // What is behind a backslash says nothing.
-    let mut escaped = usize::MAX;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        // Eight bytes at a step, and only those of them looked at that may mean something. Zeros behind the end do not.
-        let mut marks = marked(match rest.first_chunk() {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None if rest.is_empty() => return Err(Fault::NotJson),
-            None => last_word(rest),
-        });
-        while marks != 0 {
-            let place = at + (marks.trailing_zeros() / 8) as usize;
-            marks &= marks - 1;
-            if place == escaped {
-                continue;
-            }
-            match bytes.get(place) {
-                Some(b'"') => in_string = !in_string,
-                Some(b'\\') if in_string => escaped = place + 1,
-                _ if in_string => {}
-                Some(byte @ (b'{' | b'[')) => {
-                    depth += 1;
-                    if depth > DEPTH_MAX {
-                        return Err(Fault::TooDeep);
-                    }
-                    open = open << 1 | u32::from(*byte == b'{');
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at = skip_string(bytes, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(Fault::TooDeep);
                 }
-                Some(byte @ (b'}' | b']')) => {
-                    if (open & 1 == 1) != (*byte == b'}') {
-                        return Err(Fault::NotJson);
-                    }
-                    open >>= 1;
-                    depth -= 1;
-                    if depth == 1 {
-                        return Ok(place + 1);
-                    }
-                }
-                _ => {}
+                open = open << 1 | u32::from(byte == b'{');
             }
+            b'}' | b']' => {
+                if (open & 1 == 1) != (byte == b'}') {
+                    return Err(Fault::NotJson);
+                }
+                open >>= 1;
+                depth -= 1;
+                if depth == 1 {
+                    return Ok(at);
+                }
+            }
+            _ => {}
         }
-        at += 8;
     }
+    Err(Fault::NotJson)
 }
 
-/// Marks the quotes, backslashes and brackets of a word, and perhaps some other bytes.
-const fn marked(word: u64) -> u64 {
-    // All four brackets, and few other characters, are the same with these bits set.
-    zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | zero_bytes(!(word | BRACKET_BITS) & !HIGHS)
-}
-
-fn last_word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    for (to, from) in word.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    u64::from_le_bytes(word)
-}
-
-const BRACKET_BITS: u64 = u64::from_ne_bytes([0x26; 8]);
 const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
@@ -287,4 +254,17 @@ fn skip_plain(bytes: &[u8], mut at: usize, marks: impl Fn(u64) -> u64) -> usize 
         at += 8;
     }
     at
+}
+
+/// The end of a string in a payload whose opening quote is before `at`. Its reader will look at what it says.
+fn skip_string(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
+    loop {
+        at = skip_plain(bytes, at, |word| zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES));
+        match bytes.get(at) {
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return Err(Fault::NotJson),
+        }
+    }
 }
