@@ -59,12 +59,11 @@ async fn traces(server: &Switchboard, arguments: &[&str]) -> Result<()> {
         .args(["--api", &server.api().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
     let stdout = child.stdout.take().context("no standard output")?;
     let line = timeout(wait::DEADLINE, BufReader::new(stdout).lines().next_line()).await??;
-    ensure!(line.is_some_and(|line| line.contains("DEMO00")), "the trace shows nothing");
+    ensure!(line.as_ref().is_some_and(|line| line.contains("DEMO00")), "the trace begins with {line:?}");
     Ok(())
 }
 
