@@ -62,9 +62,18 @@ async fn traces(server: &Switchboard, arguments: &[&str]) -> Result<()> {
         .kill_on_drop(true)
         .spawn()?;
     let stdout = child.stdout.take().context("no standard output")?;
-    let line = timeout(wait::DEADLINE, BufReader::new(stdout).lines().next_line()).await??;
-    ensure!(line.as_ref().is_some_and(|line| line.contains("DEMO00")), "the trace begins with {line:?}");
-    Ok(())
+    let mut lines = BufReader::new(stdout).lines();
+    let mut seen = Vec::new();
+    let traffic = async {
+        while let Some(line) = lines.next_line().await? {
+            if line.contains("DEMO00") {
+                return Ok(());
+            }
+            seen.push(line);
+        }
+        anyhow::bail!("it ends")
+    };
+    timeout(wait::DEADLINE, traffic).await?.with_context(|| format!("no traffic in the trace: {seen:?}"))
 }
 
 /// The lines of each fenced block of this language.
