@@ -199,18 +199,23 @@ pub(crate) fn read(head: &Parts, config: &Config) -> Result<Offer, Refusal> {
 
 /// Decides whether the one who knocks is let in, and what it must prove first.
 pub(crate) fn admit(offer: &Offer, standing: Standing<'_>, config: &Config) -> Result<Proof, Refusal> {
+    let open = match standing {
+        Standing::Unknown => config.unknown_stations == UnknownStations::Accept,
+        Standing::Registered(account) => account.password.is_none(),
+    };
     match standing {
-        Standing::Unknown if config.unknown_stations == UnknownStations::Accept => Ok(Proof::None),
+        // H08: whoever says a name says the one of the path, also where no password is asked.
+        _ if open && offer.credentials == Credentials::NotOfThisIdentity => Err(Refusal::CredentialsWrong),
+        _ if open => Ok(Proof::None),
         Standing::Unknown if config.hide_unknown => Err(match offer.credentials {
             Credentials::Missing => Refusal::CredentialsMissing,
             _ => Refusal::CredentialsWrong,
         }),
         Standing::Unknown => Err(Refusal::Unknown),
-        Standing::Registered(account) => match (&account.password, &offer.credentials) {
-            (None, _) => Ok(Proof::None),
-            (Some(_), Credentials::Missing) => Err(Refusal::CredentialsMissing),
-            (Some(_), Credentials::NotOfThisIdentity) => Err(Refusal::CredentialsWrong),
-            (Some(_), Credentials::Password(password)) => Ok(Proof::Password(password.clone())),
+        Standing::Registered(_) => match &offer.credentials {
+            Credentials::Missing => Err(Refusal::CredentialsMissing),
+            Credentials::NotOfThisIdentity => Err(Refusal::CredentialsWrong),
+            Credentials::Password(password) => Ok(Proof::Password(password.clone())),
         },
     }
 }

@@ -115,7 +115,11 @@ async fn h07_h08_h09_credentials_decide_before_the_upgrade() {
         ("hexadecimal as text", "CP2", Some(basic("CP2", b"30313233343536373839616263646566")), 101),
         ("hexadecimal as bytes", "CP2", Some(basic("CP2", b"0123456789abcdef")), 101),
         ("no password asked", "CP3", None, 101),
+        ("another user where no password is asked", "CP3", Some(basic("CP1", b"x")), 401),
+        ("its own user where no password is asked", "CP3", Some(basic("CP3", b"x")), 101),
         ("unknown ones are accepted here", "CP4", None, 101),
+        ("unknown, with another user", "CP4", Some(basic("CP1", b"x")), 401),
+        ("unknown, with its own user", "CP4", Some(basic("CP4", b"x")), 101),
     ] {
         let authorization =
             credentials.map(|credentials| format!("Authorization: {credentials}\r\n")).unwrap_or_default();
