@@ -82,11 +82,11 @@ pub(crate) fn tests(report: &mut Report, tools_required: bool) -> Result<()> {
     fs::write(&skipped, "").context("cannot clear the list of skipped tests")?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]);
-    command.env("SWITCHBOARD_SKIPPED_FILE", &skipped);
+    command.env("TESTKIT_SKIPPED_FILE", &skipped);
     // A failing test says what it found; forty frames of the runtime below it hide that.
     command.env("RUST_BACKTRACE", "0");
     if tools_required {
-        command.env("SWITCHBOARD_TOOLS_REQUIRED", "1");
+        command.env("TESTKIT_TOOLS_REQUIRED", "1");
     }
     report.tests("tests", &mut command);
     let skipped = fs::read_to_string(&skipped).context("cannot read the list of skipped tests")?;

@@ -42,11 +42,11 @@ pub fn root() -> PathBuf {
 }
 
 fn missing(test: &str, what: &str) -> Result<Option<PathBuf>> {
-    if env::var_os("SWITCHBOARD_TOOLS_REQUIRED").is_some_and(|value| value == "1") {
+    if env::var_os("TESTKIT_TOOLS_REQUIRED").is_some_and(|value| value == "1") {
         bail!("{test} needs {what}: cargo xtask tools --install");
     }
     eprintln!("{test}: SKIPPED for want of {what}; cargo xtask tools --install");
-    if let Some(file) = env::var_os("SWITCHBOARD_SKIPPED_FILE") {
+    if let Some(file) = env::var_os("TESTKIT_SKIPPED_FILE") {
         writeln!(OpenOptions::new().append(true).create(true).open(file)?, "{test}: needs {what}")?;
     }
     Ok(None)
