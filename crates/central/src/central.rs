@@ -53,7 +53,7 @@ impl Central {
         Ok(Self(Arc::new(Inner { store, config, clock, accepted: Accepted::default() })))
     }
 
-    /// The handlers of every message that a station of 1.6 or 2.0.1 sends. Handlers of your own go in front:
+    /// The handlers of every message that a station sends, in all versions. Handlers of your own go in front:
     /// `mine.otherwise(central.router())`.
     pub fn router(&self) -> Router {
         handlers::router().with_state(self.clone())

@@ -1,6 +1,6 @@
 //! A small central system written with the SDK and kept in SQLite.
 //!
-//! It answers what stations of 1.6 (with the security extension) and 2.0.1 send, keeps transactions, meter readings,
+//! It answers what stations of 1.6 (with the security extension), 2.0.1 and 2.1 send, keeps transactions, meter readings,
 //! statuses, notifications and alarms, and reads them out again. What a station was answered is on the disk, exactly
 //! once, however often the station or a gateway repeats itself. It calls no station by itself, signs no certificates and
 //! makes no charging schedules, and says so rather than promise them. [`Central`] is where to begin; use it as it is, put
@@ -34,6 +34,7 @@ mod central;
 mod clock;
 mod config;
 mod decimal;
+mod details;
 mod handlers;
 mod metrics;
 mod store;
@@ -44,6 +45,7 @@ pub use central::Central;
 pub use clock::Clock;
 pub use config::Config;
 pub use decimal::Decimal;
+pub use details::Details;
 pub use store::{OpenError, StoreError, StoreStats};
 pub use views::{
     Alarm, Connector, Events, MeterReading, Moment, Notice, OddStop, Report, Station, Token, Transaction,

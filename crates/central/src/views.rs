@@ -2,6 +2,7 @@
 
 use crate::books::{AlarmKind, TokenStatus};
 use crate::decimal::Decimal;
+use crate::details::Details;
 use serde::Serialize;
 use std::fmt;
 
@@ -46,7 +47,7 @@ pub struct Station {
     pub tenant: String,
     /// Its identity.
     pub identity: String,
-    /// The version that it spoke last: `1.6`, `2.0.1`.
+    /// The version that it spoke last: `1.6`, `2.0.1`, `2.1`.
     pub version: String,
     /// When its first message came, in milliseconds since 1970.
     pub first_seen_ms: i64,
@@ -136,6 +137,9 @@ pub struct Transaction {
     pub energy: Option<Decimal>,
     /// 2.x: the events that are there.
     pub events: Option<Events>,
+    /// 2.x: what else its events say of it, the latest of each: `operationMode`, `tariffId`, `costDetails`.
+    #[serde(skip_serializing_if = "Details::is_empty")]
+    pub details: Details,
 }
 
 /// The events of a transaction of 2.x.

@@ -2,6 +2,7 @@
 //! way they came.
 
 use super::{AlarmKind, Ledger, Reading, Stamp, Verdict};
+use crate::details::Details;
 use crate::store::StoreError;
 use rusqlite::OptionalExtension;
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub(crate) struct Content {
     pub(crate) stopped_reason: Option<String>,
     pub(crate) remote_start: Option<i64>,
     pub(crate) reservation: Option<i64>,
+    #[serde(skip_serializing_if = "Details::is_empty")]
+    pub(crate) details: Details,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -166,6 +169,15 @@ impl Ledger<'_> {
                      WHERE id = ?1 AND (state_seq IS NULL OR state_seq <= ?3)",
                 )?
                 .execute((charge, state, content.seq))?;
+        }
+        for (name, value) in content.details.iter() {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO charge_detail (charge, name, seq, value) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (charge, name) DO UPDATE SET seq = excluded.seq, value = excluded.value
+                     WHERE seq <= excluded.seq",
+                )?
+                .execute((charge, name, content.seq, value))?;
         }
         // The token at the end may be another one, which only stops.
         if let (Some(token), Some(verdict)) = (&content.token, verdict)

@@ -2,12 +2,14 @@
 
 use super::{AlarmKind, Stamp, TokenStatus};
 use crate::decimal::Decimal;
+use crate::details::Details;
 use crate::store::StoreError;
 use crate::views::{
     Alarm, Connector, Events, MeterReading, Moment, Notice, OddStop, Report, Station, Token, Transaction,
     TransactionFilter, UnreadableMessage, Warning,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde_json::value::RawValue;
 
 type Found<T> = Result<T, StoreError>;
 
@@ -137,6 +139,7 @@ fn charge(row: &Row<'_>) -> rusqlite::Result<(i64, Transaction)> {
             remote_start: row.get(20)?,
             energy: None,
             events: None,
+            details: Details::default(),
         },
     ))
 }
@@ -186,6 +189,7 @@ fn completed(db: &Connection, (station, mut transaction): (i64, Transaction)) ->
         transaction.meter_start = start;
         transaction.meter_stop = end.filter(|_| transaction.ended);
         transaction.events = events(db, transaction.id)?;
+        transaction.details = details(db, transaction.id)?;
     }
     transaction.energy = start.zip(end).and_then(|(start, end)| end.checked_sub(start));
     Ok(transaction)
@@ -211,6 +215,14 @@ fn events(db: &Connection, charge: i64) -> Found<Option<Events>> {
         _ => false,
     };
     Ok(Some(Events { count: u64::try_from(count).unwrap_or(0), first, last, complete }))
+}
+
+fn details(db: &Connection, charge: i64) -> Found<Details> {
+    let sql = "SELECT name, value FROM charge_detail WHERE charge = ?1 ORDER BY name";
+    let members = rows(db, sql, [charge], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    // What was read from JSON is JSON.
+    let member = |(name, value)| Some((name, RawValue::from_string(value).ok()?));
+    Ok(Details::new(members.into_iter().filter_map(member)))
 }
 
 /// The readings of a transaction in order of time; of none: those of a station outside of transactions.

@@ -237,3 +237,45 @@ impl From<OnceError> for StoreError {
         }
     }
 }
+
+/// A handler of a notification that is only kept: `natural` is what recognises a repeat, `None` where nothing can.
+macro_rules! notices {
+    ($($name:ident($message:ident: $request:ty) { natural: $natural:expr, answer: $answer:expr $(,)? })*) => {
+        $(async fn $name(
+            State(central): State<Central>,
+            call: Call,
+            $message: $request,
+        ) -> Answered<$request> {
+            let natural: Option<String> = $natural;
+            let keep = move |ledger: &Ledger<'_>, call: &Call| {
+                ledger.notice(<$request>::ACTION, natural.as_deref(), &call.payload)?;
+                Ok($answer)
+            };
+            central.keep::<$request>(Gate::Accepted, call, keep).await
+        })*
+    };
+}
+pub(super) use notices;
+
+/// A handler of a part of an answer to something that we asked.
+macro_rules! parts {
+    ($($name:ident($message:ident: $request:ty) $gate:expr, $number:expr;)*) => {
+        $(async fn $name(
+            State(central): State<Central>,
+            call: Call,
+            $message: $request,
+        ) -> Answered<$request> {
+            let part = Part {
+                request: $message.request_id,
+                number: $number,
+                last: !$message.tbc.unwrap_or(false),
+            };
+            let keep = move |ledger: &Ledger<'_>, call: &Call| {
+                ledger.report_part(<$request>::ACTION, &part, &call.payload)?;
+                Ok(<<$request as switchboard_messages::Request>::Response>::default())
+            };
+            central.keep::<$request>($gate, call, keep).await
+        })*
+    };
+}
+pub(super) use parts;

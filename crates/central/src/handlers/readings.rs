@@ -5,6 +5,7 @@
 
 use crate::books::{Reading, Stamp};
 use crate::decimal::Decimal;
+use crate::details::Details;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -16,6 +17,31 @@ struct Message<'a> {
     timestamp: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "transactionData", rename = "meterValue")]
     values: Option<Vec<Value<'a>>>,
+    #[serde(borrow, default, rename = "transactionInfo")]
+    info: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "costDetails")]
+    cost: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "numberOfPhasesUsed")]
+    phases: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "cableMaxCurrent")]
+    cable: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "preconditioningStatus")]
+    preconditioning: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "evseSleep")]
+    sleep: Option<&'a RawValue>,
+}
+
+/// What is kept of a `transactionInfo` as it stands there.
+#[derive(Default, Deserialize)]
+struct Info<'a> {
+    #[serde(borrow, default, rename = "timeSpentCharging")]
+    time: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "operationMode")]
+    mode: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "tariffId")]
+    tariff: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "transactionLimit")]
+    limit: Option<&'a RawValue>,
 }
 
 /// What is taken from the station's bytes.
@@ -25,6 +51,8 @@ pub(super) struct Written {
     pub(super) at: Option<Stamp>,
     /// Its readings; none if it should have some and they cannot be found.
     pub(super) readings: Option<Vec<Reading>>,
+    /// 2.x: what it says of its transaction beyond that which the books understand, by the members' names.
+    pub(super) details: Details,
 }
 
 impl Written {
@@ -32,13 +60,34 @@ impl Written {
     pub(super) fn find(payload: &str) -> Self {
         let Ok(message) = serde_json::from_str::<Message<'_>>(payload) else { return Self::default() };
         let at = message.timestamp.map(|text| stamp(unquoted(text.get())));
-        Self { at, readings: message.values.unwrap_or_default().iter().map(reading).collect() }
+        let details = details(&message);
+        Self { at, readings: message.values.unwrap_or_default().iter().map(reading).collect(), details }
     }
 
     /// The time of the message as the station wrote it, if that can be found, else as it was read.
     pub(super) fn at_or(&mut self, timestamp: Timestamp) -> Stamp {
         self.at.take().filter(|at| at.us == microseconds(timestamp)).unwrap_or_else(|| stamp_of(timestamp))
     }
+}
+
+fn details(message: &Message<'_>) -> Details {
+    let info =
+        message.info.and_then(|info| serde_json::from_str::<Info<'_>>(info.get()).ok()).unwrap_or_default();
+    let members = [
+        ("cableMaxCurrent", message.cable),
+        ("costDetails", message.cost),
+        ("evseSleep", message.sleep),
+        ("numberOfPhasesUsed", message.phases),
+        ("operationMode", info.mode),
+        ("preconditioningStatus", message.preconditioning),
+        ("tariffId", info.tariff),
+        ("timeSpentCharging", info.time),
+        ("transactionLimit", info.limit),
+    ];
+    let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Details::new(
+        members.filter(|(_, value)| value.get() != "null").map(|(name, value)| (name, value.to_owned())),
+    )
 }
 
 #[derive(Deserialize)]

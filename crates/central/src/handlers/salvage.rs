@@ -3,7 +3,7 @@
 //! The message itself is kept as it came; this takes from it what is there in spite of all, so that a transaction still
 //! ends when a station forgets one member of the message that says so. What is not there is left out, never made up.
 
-use super::readings::{readings, stamp};
+use super::readings::{Written, readings, stamp};
 use crate::books::{Content, Event, EventKind, Stamp, Start, Stop};
 use crate::decimal::Decimal;
 use serde_json::value::RawValue;
@@ -101,9 +101,10 @@ pub(super) fn event(payload: &str) -> Option<Event> {
         "Ended" => EventKind::Ended,
         _ => return None,
     };
+    let written = Written::find(payload);
     Some(Event {
         offline: members.flag("offline"),
-        readings: readings(payload).unwrap_or_default(),
+        readings: written.readings.unwrap_or_default(),
         content: Content {
             transaction: info.text("transactionId")?,
             seq: members.integer("seqNo")?,
@@ -118,6 +119,7 @@ pub(super) fn event(payload: &str) -> Option<Event> {
             stopped_reason: info.text("stoppedReason"),
             remote_start: info.integer("remoteStartId"),
             reservation: members.integer("reservationId"),
+            details: written.details,
         },
     })
 }

@@ -3,26 +3,27 @@
 
 use super::call::{Call, Gate, encoded};
 use super::readings::readings;
-use super::{salvage, v16, v201};
+use super::{salvage, v16, v21, v201};
 use crate::books::Ledger;
 use crate::central::Central;
 use crate::store::StoreError;
 use bytestring::ByteString;
 use switchboard_router::{CallError, Payload, State, Unreadable};
+use switchboard_rpc::Version;
 
 pub(super) async fn unreadable(
     State(central): State<Central>,
     call: Call,
     message: Unreadable,
 ) -> Result<Payload, CallError> {
-    let action = message.action.clone();
+    let (version, action) = (call.version, message.action.clone());
     let kept = central
         .keep_payload(Gate::NeverBooted, action, call, move |ledger, _| {
             let (action, payload) = (&*message.action, &*message.payload);
             if let Some(before) = ledger.unreadable_before(action, payload)? {
                 return Ok(ByteString::from(before));
             }
-            let answer = answer(ledger, action, payload)?;
+            let answer = answer(ledger, version, action, payload)?;
             ledger.unreadable(action, payload, &message.violations.to_string(), &answer)?;
             Ok(answer)
         })
@@ -31,7 +32,12 @@ pub(super) async fn unreadable(
 }
 
 /// Books what can be made of the message, and answers it.
-fn answer(ledger: &Ledger<'_>, action: &str, payload: &str) -> Result<ByteString, StoreError> {
+fn answer(
+    ledger: &Ledger<'_>,
+    version: Version,
+    action: &str,
+    payload: &str,
+) -> Result<ByteString, StoreError> {
     match action {
         "StartTransaction" => encoded(&v16::started(&ledger.start(&salvage::start(payload))?)),
         "StopTransaction" => {
@@ -40,7 +46,10 @@ fn answer(ledger: &Ledger<'_>, action: &str, payload: &str) -> Result<ByteString
         }
         "TransactionEvent" => {
             let verdict = salvage::event(payload).map(|event| ledger.event(&event)).transpose()?.flatten();
-            encoded(&v201::event_answer(verdict.as_ref()))
+            match version {
+                Version::V21 => encoded(&v21::event_answer(verdict.as_ref())),
+                Version::V16 | Version::V201 => encoded(&v201::event_answer(verdict.as_ref())),
+            }
         }
         _ => {
             let (evse, transaction) = salvage::place(payload);

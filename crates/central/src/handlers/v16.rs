@@ -1,7 +1,6 @@
 //! OCPP 1.6 and its security extension.
 
-use super::call::{Answered, Call, Gate};
-use super::notices;
+use super::call::{Answered, Call, Gate, notices};
 use super::readings::{Written, stamp_of};
 use crate::books::{Boot, Ledger, Start, Started, Status, Stop, TokenStatus, Verdict};
 use crate::central::{Central, registration_name};

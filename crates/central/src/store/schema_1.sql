@@ -111,6 +111,15 @@ CREATE TABLE charge_event (
     PRIMARY KEY (charge, seq, variant)
 ) STRICT, WITHOUT ROWID;
 
+-- What events say of a transaction beyond that, member by member as JSON text: the value of the highest number.
+CREATE TABLE charge_detail (
+    charge          INTEGER NOT NULL,
+    name            TEXT NOT NULL,
+    seq             INTEGER NOT NULL,
+    value           TEXT NOT NULL,
+    PRIMARY KEY (charge, name)
+) STRICT, WITHOUT ROWID;
+
 -- One row per meterValue element; `charge` 0 where there is no transaction, and the number that the station said where
 -- there is none of that number.
 -- A table with row numbers, so that what comes together is written together: samples of several kilobytes in the leaves

@@ -66,7 +66,12 @@ impl Site {
 
     /// A station of 2.0.1 that has booted.
     pub(crate) async fn v201(&self, identity: &str) -> Station<'_> {
-        let station = self.connect(identity, Version::V201);
+        self.v2x(identity, Version::V201).await
+    }
+
+    /// A station of 2.0.1 or 2.1 that has booted.
+    pub(crate) async fn v2x(&self, identity: &str, version: Version) -> Station<'_> {
+        let station = self.connect(identity, version);
         let boot = json!({"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}});
         assert_eq!(station.call("BootNotification", boot).await["status"], "Accepted");
         station
