@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("switchboard", &["rpc", "messages", "bus", "router", "worker"]),
     ("central", &["rpc", "messages", "router"]),
     ("station", &["rpc", "messages"]),
-    ("api", &["rpc", "messages", "bus", "directory", "gateway"]),
+    ("api", &["rpc", "messages", "bus", "directory", "gateway", "central"]),
     (
         "cli",
         &["rpc", "messages", "bus", "directory", "router", "worker", "gateway", "central", "station", "api"],

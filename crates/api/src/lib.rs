@@ -33,6 +33,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use switchboard_bus::command::Commander;
+use switchboard_central::Central;
 use switchboard_directory::{Directory, StationKey};
 use switchboard_gateway::Tap;
 use switchboard_rpc::StationId;
@@ -54,6 +55,8 @@ pub struct Api {
     pub tap: Tap,
     /// Who knows transactions, if anybody in this process does.
     pub transactions: Option<Arc<dyn Transactions>>,
+    /// The central system, if it runs in this process.
+    pub central: Option<Arc<Central>>,
     /// The bearer token; none: loopback only.
     pub token: Option<String>,
     /// Where the process keeps its data, for those who want to know whether it is the one that they mean.

@@ -57,6 +57,7 @@ async fn api(token: Option<&str>) -> Router {
         commander,
         tap: gateway.tap().clone(),
         transactions: Some(Arc::new(OneTransaction)),
+        central: None,
         token: token.map(str::to_owned),
         data_dir: "/data".to_owned(),
         stations_listen: "127.0.0.1:8180".to_owned(),

@@ -5,6 +5,7 @@ use crate::books::{Ledger, Rules, Verdict, query};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decimal::Decimal;
+use crate::duty::{self, Agenda, Duty};
 use crate::handlers;
 use crate::store::{Limits, OpenError, Store, StoreError, StoreStats};
 use crate::views::{
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) accepted: Accepted,
+    pub(crate) agenda: Agenda,
 }
 
 impl Central {
@@ -50,7 +52,13 @@ impl Central {
             readers: config.readers,
         };
         let store = Store::open(&config.path, limits, clock.now_ms())?;
-        Ok(Self(Arc::new(Inner { store, config, clock, accepted: Accepted::default() })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            config,
+            clock,
+            accepted: Accepted::default(),
+            agenda: Agenda::default(),
+        })))
     }
 
     /// The handlers of every message that a station sends, in all versions. Handlers of your own go in front:
@@ -68,6 +76,27 @@ impl Central {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         self.0.store.stats()
+    }
+
+    /// What is owed to stations and what became of it, the latest change first; of one station or of all, only what has
+    /// not ended or everything.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn duties(
+        &self,
+        tenant: &str,
+        station: Option<&str>,
+        open: bool,
+        limit: usize,
+    ) -> Result<Vec<Duty>, StoreError> {
+        let (tenant, station) = (tenant.to_owned(), station.map(str::to_owned));
+        self.0.store.read(move |db| duty::list(db, &tenant, station.as_deref(), open, limit)).await
+    }
+
+    /// Lets the attendant know that something is owed to a station, after that was committed.
+    pub(crate) fn nudge(&self, tenant: &ByteString, station: &StationId) {
+        self.0.agenda.nudge(tenant, station);
     }
 
     pub(crate) fn rules(&self) -> Rules {

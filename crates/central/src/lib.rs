@@ -2,8 +2,9 @@
 //!
 //! It answers what stations of 1.6 (with the security extension), 2.0.1 and 2.1 send, keeps transactions, meter readings,
 //! statuses, notifications and alarms, and reads them out again. What a station was answered is on the disk, exactly
-//! once, however often the station or a gateway repeats itself. It calls no station by itself, signs no certificates and
-//! makes no charging schedules, and says so rather than promise them. [`Central`] is where to begin; use it as it is, put
+//! once, however often the station or a gateway repeats itself. What is owed to a station is sent, and sent again, once it
+//! is there and over the [`Line`] that it is given ([`Central::attend`]). It signs no certificates and makes no charging
+//! schedules, and says so rather than promise them. [`Central`] is where to begin; use it as it is, put
 //! handlers of your own in front of its [router](Central::router), or read it as an example.
 //!
 //! ```
@@ -35,6 +36,7 @@ mod clock;
 mod config;
 mod decimal;
 mod details;
+mod duty;
 mod handlers;
 mod metrics;
 mod store;
@@ -46,6 +48,7 @@ pub use clock::Clock;
 pub use config::Config;
 pub use decimal::Decimal;
 pub use details::Details;
+pub use duty::{Attendance, Duty, DutyState, Line, Order};
 pub use store::{OpenError, StoreError, StoreStats};
 pub use views::{
     Alarm, Connector, Events, MeterReading, Moment, Notice, OddStop, Report, Station, Token, Transaction,

@@ -5,8 +5,10 @@ use crate::store::StoreStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 #[derive(Debug)]
 struct Metrics(Central);
@@ -31,6 +33,27 @@ impl Collector for Metrics {
             let name = format!("switchboard_central_{name}");
             counter.encode(encoder.encode_descriptor(&name, help, None, counter.metric_type())?)?;
         }
+        let agenda = &self.0.0.agenda;
+        let counts = &agenda.counts;
+        for (name, help, value) in [
+            ("duties_sent", "Calls that were handed over because they were owed to a station", &counts.sent),
+            ("duties_answered", "Owed calls that the station answered", &counts.answered),
+            ("duties_refused", "Owed calls that the station answered with a CALLERROR", &counts.refused),
+            ("duties_unknown", "Owed calls without an answer in time", &counts.unknown),
+            (
+                "duties_not_sent",
+                "Owed calls that did not reach the station and are still owed",
+                &counts.not_sent,
+            ),
+            ("duties_expired", "Duties whose time was over before they could be sent", &counts.expired),
+        ] {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            let name = format!("switchboard_central_{name}");
+            counter.encode(encoder.encode_descriptor(&name, help, None, counter.metric_type())?)?;
+        }
+        let stations = ConstGauge::new(i64::try_from(agenda.stations()).unwrap_or(i64::MAX));
+        let (name, help) = ("switchboard_central_stations_owed", "Stations to which something is owed");
+        stations.encode(encoder.encode_descriptor(name, help, None, stations.metric_type())?)?;
         Ok(())
     }
 }

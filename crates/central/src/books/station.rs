@@ -1,6 +1,7 @@
 //! Stations: who they are, and how their registration was answered.
 
 use super::{Ledger, Rules};
+use crate::duty::At;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -41,6 +42,11 @@ impl<'t> Ledger<'t> {
             }
         };
         Ok(Self { db, tenant, station, now_ms, rules })
+    }
+
+    /// The books as a whole, at the moment of this message.
+    pub(crate) const fn at(&self) -> At<'t> {
+        At { db: self.db, now_ms: self.now_ms }
     }
 
     /// Looks into the books of a tenant without a station in particular.

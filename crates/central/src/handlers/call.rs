@@ -2,6 +2,7 @@
 
 use crate::books::{Forgiven, Ledger};
 use crate::central::Central;
+use crate::duty;
 use crate::store::StoreError;
 use bytestring::ByteString;
 use rusqlite::{Connection, Transaction};
@@ -25,9 +26,10 @@ pub(super) struct Call {
     pub(super) warnings: Vec<Forgiven>,
 }
 
-impl<S> FromCall<S> for Call {
-    fn from_call(parts: &Parts<'_>, _: &S) -> Result<Self, CallError> {
+impl FromCall<Central> for Call {
+    fn from_call(parts: &Parts<'_>, central: &Central) -> Result<Self, CallError> {
         let context = parts.context;
+        central.0.agenda.heard(&context.tenant, &context.station);
         Ok(Self {
             tenant: context.tenant.clone(),
             station: context.station.clone(),
@@ -149,12 +151,17 @@ impl Central {
     ) -> Result<Reply<R>, CallError> {
         let (tenant, station) = (call.tenant.clone(), call.station.clone());
         let answer = self
-            .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, _| {
-                encoded(&work(ledger)?)
+            .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, call| {
+                let answer = encoded(&work(ledger)?)?;
+                duty::booted(ledger.at(), &call.tenant, call.station.as_str())?;
+                Ok(answer)
             })
             .await?;
         let Some(answer) = answer else { return Ok(Reply::Silence) };
         self.0.accepted.note(&tenant, &station, answer.contains(r#""status":"Accepted""#));
+        // What waited for this is looked at now that it is in the books. The gateway holds it back until the answer is
+        // written.
+        self.nudge(&tenant, &station);
         Ok(Reply::stored(answer))
     }
 

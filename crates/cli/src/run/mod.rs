@@ -7,6 +7,7 @@ mod banner;
 mod books;
 mod demo;
 mod limits;
+mod line;
 mod listen;
 mod ports;
 mod signals;
@@ -28,7 +29,7 @@ use std::{
 };
 use switchboard_api::{Api, admin};
 use switchboard_bus::{Bus, Commander, InProcess};
-use switchboard_central::Central;
+use switchboard_central::{Attendance, Central};
 use switchboard_directory::{Directory, Locations};
 use switchboard_gateway::{Gateway, UnknownStations};
 use switchboard_messages::Mode;
@@ -67,6 +68,7 @@ struct Running {
     directory: Arc<dyn Directory>,
     bus: Arc<dyn Bus>,
     central: Central,
+    attendance: Attendance,
     worker: switchboard_worker::Worker,
     gateway: Served,
     front_ends: Vec<Served>,
@@ -112,10 +114,14 @@ impl Running {
 
         let mut registry = Registry::default();
         let central = open_books(&settings, &data_dir).await?;
+        central.register_metrics(&mut registry);
         let bus: Arc<dyn Bus> = Arc::new(InProcess::new());
         let locations = Arc::new(Locations::new(Arc::clone(&directory)));
-        let commander =
-            Commander::new(Arc::clone(&bus), "api", locations).await.context("the bus refuses")?;
+        let commander = Commander::new(Arc::clone(&bus), "api", Arc::clone(&locations) as _)
+            .await
+            .context("the bus refuses")?;
+        let duties =
+            Commander::new(Arc::clone(&bus), "central", locations).await.context("the bus refuses")?;
 
         let mut worker = switchboard_worker::Config::default();
         worker.mode = if settings.strict { Mode::Strict } else { Mode::Lenient };
@@ -138,6 +144,9 @@ impl Running {
         let tap = gateway.tap().clone();
         let gateway = serve_stations(gateway, stations);
 
+        let way = line::Way { commander: duties, directory: Arc::clone(&directory) };
+        let attendance = central.attend(Arc::new(way)).await.context("what is owed to stations")?;
+
         let ready = Arc::new(AtomicBool::new(false));
         let api_stop = CancellationToken::new();
         let api_router = switchboard_api::router(Api {
@@ -145,6 +154,7 @@ impl Running {
             commander,
             tap,
             transactions: Some(Arc::new(books::Books(central.clone()))),
+            central: Some(Arc::new(central.clone())),
             token: settings.api_token.as_ref().map(|token| token.0.clone()),
             data_dir: data_dir.display().to_string(),
             stations_listen: addresses.stations.to_string(),
@@ -167,6 +177,7 @@ impl Running {
             directory,
             bus,
             central,
+            attendance,
             worker,
             gateway,
             front_ends,
@@ -181,6 +192,8 @@ impl Running {
         self.ready.store(false, Ordering::Release);
         self.demo.stop().await;
         self.gateway.stop().await;
+        // Every call to a station has its outcome by now, and finds the books open to write it down.
+        self.attendance.stop().await;
         self.worker.stop().await;
         self.central.close().await;
         for front_end in self.front_ends {
