@@ -14,9 +14,12 @@ use crate::views::{
 };
 use bytestring::ByteString;
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use switchboard_router::once::Once;
 use switchboard_router::{Registration, Router};
 use switchboard_rpc::StationId;
+use switchboard_sqlite::{Health, Saved};
 
 /// A complete small central system. Clones share it.
 #[derive(Clone, Debug)]
@@ -38,6 +41,15 @@ impl Central {
     /// When the file belongs to another process, was written by a later version, is damaged, or cannot be opened.
     pub fn open(config: Config) -> Result<Self, OpenError> {
         Self::open_with_clock(config, Clock::system())
+    }
+
+    /// Puts new books in the place of damaged ones, with what can still be read of them; none if they are not damaged.
+    /// The damaged ones are kept beside them.
+    ///
+    /// # Errors
+    /// When another process has them, or nothing can be saved. Then everything is as it was.
+    pub fn salvage(path: &Path) -> Result<Option<Saved>, OpenError> {
+        Store::salvage(path, Clock::system().now_ms())
     }
 
     /// As [`open`](Self::open), with a clock of the caller's.
@@ -97,6 +109,29 @@ impl Central {
     /// Lets the attendant know that something is owed to a station, after that was committed.
     pub(crate) fn nudge(&self, tenant: &ByteString, station: &StationId) {
         self.0.agenda.nudge(tenant, station);
+    }
+
+    /// Whether the books can be written, as far as is known.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        self.0.store.health()
+    }
+
+    /// Writes something of no meaning, so that [`health`](Self::health) learns of a disk that has room again although
+    /// no station says anything.
+    pub async fn probe(&self) {
+        let write = |db: &rusqlite::Transaction<'_>| Ok(db.execute("UPDATE counter SET value = value", [])?);
+        // How it went is the health's to know.
+        drop(self.0.store.write(write).await);
+    }
+
+    /// The highest generation of a connection whose call is in the books. Whoever gives generations must give higher ones
+    /// (`design`: generations fence the past), also after it has lost its own memory of them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn generation_max(&self) -> Result<u64, StoreError> {
+        self.0.store.read(|db| Ok(Once::generation_max(db)?)).await
     }
 
     pub(crate) fn rules(&self) -> Rules {

@@ -61,6 +61,13 @@ pub(crate) enum Do {
         The colours follow NO_COLOR and whether the output is a terminal."
     )]
     Trace(Trace),
+    /// Save what can still be read of damaged databases, while no process runs
+    #[command(
+        after_help = "Examples:\n  switchboard salvage --data-dir /var/lib/switchboard\n  switchboard salvage --json\n\n\
+        Looks at directory.sqlite3 and central.db. A sound one is left alone. In the place of a damaged one comes a new one\n\
+        with every row that can be read; the damaged one is kept beside it. A copy made before the damage is better."
+    )]
+    Salvage(Salvage),
     /// Show the configuration that is in effect, or everything that is wrong with it
     #[command(
         after_help = "Examples:\n  switchboard check-config\n  switchboard check-config --config /etc/switchboard.toml --json\n  \
@@ -188,6 +195,14 @@ pub(crate) struct Trace {
     #[arg(long)]
     pub(crate) show_personal: bool,
     /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Save what can be read of damaged databases.
+#[derive(Args, Debug)]
+pub(crate) struct Salvage {
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -32,6 +32,8 @@ pub(crate) enum Exit {
     Unreachable = 69,
     /// Something failed that should not have.
     Internal = 70,
+    /// A database is damaged. Nothing was changed.
+    Damaged = 74,
     /// The process did not accept the token, or asks for one.
     Denied = 77,
     /// It was told to stop, and told again before it had finished.
@@ -40,7 +42,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, with what `--help` says.
-    pub(crate) const ALL: [(Self, &'static str); 15] = [
+    pub(crate) const ALL: [(Self, &'static str); 16] = [
         (Self::Done, "done; send: the station answered"),
         (Self::Refused, "send: the station refused with a CALLERROR"),
         (Self::Usage, "the command line could not be understood"),
@@ -60,6 +62,7 @@ impl Exit {
             "no running switchboard could be reached, or a port or the data directory is taken",
         ),
         (Self::Internal, "something failed that should not have"),
+        (Self::Damaged, "a database is damaged, and nothing was changed; see switchboard salvage"),
         (Self::Denied, "the token is missing or wrong"),
         (Self::Interrupted, "run: stopped at once, without finishing"),
     ];

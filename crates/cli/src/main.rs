@@ -63,6 +63,7 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
             on_one_thread(commands::transactions::transactions(command, &resolved.settings))
         }
         Do::Trace(command) => on_one_thread(commands::trace::trace(command, &resolved.settings)),
+        Do::Salvage(command) => commands::salvage::salvage(&command, &resolved.settings),
         Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),
     }
 }

@@ -186,6 +186,15 @@ pub enum DirectoryError {
         /// Which file.
         path: String,
     },
+    /// The place where it is to keep its data cannot be used.
+    #[error("{path} cannot be used")]
+    Unusable {
+        /// Which folder or file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// What it holds cannot be read.
     #[error("the directory is damaged: {detail}")]
     Damaged {

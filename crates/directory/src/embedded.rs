@@ -23,6 +23,7 @@ use std::sync::Arc;
 use store::Store;
 use switchboard_bus::{OutcomeKind, Registration};
 use switchboard_rpc::{StationId, Version};
+use switchboard_sqlite::{Health, Saved};
 
 /// Where the embedded directory keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +75,25 @@ impl Embedded {
     /// # Errors
     /// When another process owns it, when it is damaged or newer than this program, or cannot be opened.
     pub fn open(config: &Config) -> Result<Self, DirectoryError> {
-        make_folder(&config.data_dir).map_err(|error| DirectoryError::Away(Box::new(error)))?;
+        make_folder(&config.data_dir).map_err(|source| {
+            let path = config.data_dir.display().to_string();
+            DirectoryError::Unusable { path, source }
+        })?;
         let file = config.data_dir.join(FILE_NAME);
         let lock = Lock::take(&file)?;
         let connection = schema::open(Some(&file), config)?;
         Self::start(connection, lock)
+    }
+
+    /// Puts a new database in the place of a damaged one, with what can still be read of it; none if it is not
+    /// damaged. The damaged one is kept beside it.
+    ///
+    /// # Errors
+    /// When another process owns it, or nothing can be saved. Then everything is as it was.
+    pub fn salvage(config: &Config) -> Result<Option<Saved>, DirectoryError> {
+        let file = config.data_dir.join(FILE_NAME);
+        let _lock = Lock::take(&file)?;
+        schema::save(&file)
     }
 
     /// A directory that is gone when it is dropped, for tests.
@@ -93,6 +108,25 @@ impl Embedded {
         let live = Arc::new(Live::default());
         stations::load(&connection, &live)?;
         Ok(Self { store: Store::start(connection, held)?, live })
+    }
+
+    /// Whether it can be written, as far as is known.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        self.store.health()
+    }
+
+    /// Writes something of no meaning, so that [`health`](Self::health) learns of a disk that has room again although
+    /// nobody else writes.
+    pub async fn probe(&self) {
+        // How it went is the health's to know.
+        drop(self.store.call(|connection| Ok(connection.execute_batch(PROBE)?)).await);
+    }
+
+    /// No generation that is given from now on is this low. For whoever keeps generations elsewhere: a directory that
+    /// was lost, on a machine whose clock was set back, would else begin below what it gave before.
+    pub fn raise_generations(&self, at_least: u64) {
+        self.live.raise_floor(at_least);
     }
 
     /// Has the changed rows written if it is time. If the queue is full, they are written another time.
@@ -298,6 +332,11 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 fn ready<'a, T: Send + 'a>(value: Result<T, DirectoryError>) -> Answer<'a, T> {
     Box::pin(std::future::ready(value))
 }
+
+/// Writes the page that it reads; nothing else.
+const PROBE: &str = "UPDATE sqlite_sequence SET seq = seq WHERE name = 'journal';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'journal', 0
+WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'journal');";
 
 /// The database's name in the data directory; with `.lock` behind it, the file whose lock says who owns it.
 const FILE_NAME: &str = "directory.sqlite3";

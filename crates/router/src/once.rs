@@ -148,6 +148,20 @@ impl Once {
         Ok(Begin::Fresh(Token { key, earlier }))
     }
 
+    /// The highest generation whose call had its effect; 0 if none had.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn generation_max(connection: &Connection) -> rusqlite::Result<u64> {
+        let highest: Option<i64> = connection.query_row(
+            "SELECT max(generation) FROM
+            (SELECT generation FROM once UNION ALL SELECT generation FROM once_journalled)",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(highest.map_or(0, |highest| u64::try_from(highest).unwrap_or(0)))
+    }
+
     /// A journalled call is worked off after later calls of its station, so that it is known by a row of its own and
     /// leaves the last key alone. The row carries the call's own key, which is never given twice: a journal id is, once
     /// its directory was lost.

@@ -33,7 +33,8 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It is no database, or a damaged one.
-    #[error("{} is damaged or no SQLite database ({detail}); restore it from a copy", path.display())]
+    #[error("{} is damaged: {detail}; nothing was changed. Restore a copy of it, or save what can still be read: switchboard \
+         salvage. Docs: operating.md, \"A database is damaged\"", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -58,6 +59,9 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// A new file could not be made.
+    #[error("a new database cannot be made")]
+    Create(#[from] rusqlite::Error),
 }
 
 /// Why something was not stored or not read. Nothing of it is in the books.

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switchboard_sqlite::{Health, Saved};
 use tokio::sync::{mpsc, oneshot};
 use writer::{Counters, Message, Work};
 
@@ -49,6 +50,7 @@ pub(crate) struct Store {
     writes: mpsc::Sender<Message>,
     reads: mpsc::Sender<reader::Read>,
     counters: Arc<Counters>,
+    health: Health,
 }
 
 impl std::fmt::Debug for Store {
@@ -77,11 +79,18 @@ impl Store {
         let (writes, queue) = mpsc::channel(limits.queue_calls_max.max(1));
         let counters = Arc::new(Counters::default());
         let shared = Arc::clone(&counters);
+        let health = Health::new("books");
+        let reported = health.clone();
         std::thread::Builder::new()
             .name("central-write".to_owned())
-            .spawn(move || writer::run(connection, owner, queue, limits, &shared))
+            .spawn(move || writer::run(connection, owner, queue, limits, &shared, &reported))
             .map_err(spawn_failed)?;
-        Ok(Self { writes, reads, counters })
+        Ok(Self { writes, reads, counters, health })
+    }
+
+    /// Saves what can be read of a damaged file.
+    pub(crate) fn salvage(path: &Path, now_ms: i64) -> Result<Option<Saved>, OpenError> {
+        open::save(path, now_ms)
     }
 
     /// Does `work` in a transaction that it may share with others, and returns when that is on the disk.
@@ -121,6 +130,11 @@ impl Store {
         } else {
             self.writes.closed().await;
         }
+    }
+
+    /// Whether the books can be written.
+    pub(crate) const fn health(&self) -> &Health {
+        &self.health
     }
 
     /// What has been done so far.

@@ -6,6 +6,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use switchboard_sqlite::{Examined, Saved, create, examine, salvage};
 
 /// Above this size the whole file is no longer checked at each start; damage then shows when it is read.
 const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -41,18 +42,56 @@ impl Owner {
     }
 }
 
+/// Puts a new file in the place of a damaged one, with what can still be read; none if it is not damaged.
+pub(super) fn save(path: &Path, now_ms: i64) -> Result<Option<Saved>, OpenError> {
+    match examine(path, schema::APPLICATION) {
+        Ok(Examined::Absent) => return Ok(None),
+        Ok(Examined::Sound) => match open_writer(path, now_ms) {
+            Ok(_) => return Ok(None),
+            Err(OpenError::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        },
+        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
+        Ok(_) => {}
+    }
+    let _owner = Owner::claim(path)?;
+    let first = schema::first_id(now_ms);
+    let saved = salvage(
+        path,
+        |connection| schema::migrate(connection, path, now_ms),
+        // Numbers that were given after the last one that can be read are not given again.
+        |connection| Ok::<_, OpenError>(schema::raise_ids(connection, first)?),
+    );
+    saved.map(Some).map_err(|error| {
+        let detail = format!(
+            "nothing of it can be saved ({error}); move it away, with the files whose names begin like its, to start \
+             without it"
+        );
+        OpenError::Damaged { path: path.to_owned(), detail }
+    })
+}
+
 /// Opens the file for its one writer, makes it if there is none, and brings its schema up to date.
 pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner), OpenError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_private(folder).map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
     }
     let owner = Owner::claim(path)?;
+    match examine(path, schema::APPLICATION) {
+        Ok(Examined::Sound) => {}
+        Ok(Examined::Absent) => {
+            tracing::info!(file = %path.display(), "new books begin: no transaction is in them");
+            create(path, |connection| schema::migrate(connection, path, now_ms))?;
+        }
+        Ok(Examined::Damaged(detail)) => return Err(OpenError::Damaged { path: path.to_owned(), detail }),
+        Ok(_) => return Err(OpenError::Foreign { path: path.to_owned() }),
+        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
+    }
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let fault = |source: rusqlite::Error| explain(path, source);
     let mut connection = Connection::open(path).map_err(fault)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
-    schema::check_origin(&connection, path)?;
-    if size > 0 && size <= CHECKED_BYTES_MAX {
+    if size <= CHECKED_BYTES_MAX {
         let verdict: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fault)?;
         if verdict != "ok" {

@@ -7,7 +7,7 @@ use std::path::Path;
 use switchboard_router::once::Once;
 
 /// Marks a file as ours (`PRAGMA application_id`): "SwCe".
-const APPLICATION: i64 = 0x5377_4365;
+pub(super) const APPLICATION: i32 = 0x5377_4365;
 
 /// Step `n` brings schema version `n` to `n + 1`. A step that was released is never changed.
 const STEPS: &[&str] = &[concat!(include_str!("schema_1.sql"), include_str!("schema_duty.sql"))];
@@ -19,17 +19,15 @@ const KNOWN: i64 = STEPS.len() as i64;
 /// 2025-01-01, from which the first transaction id of a new file is counted.
 const EPOCH_MS: i64 = 1_735_689_600_000;
 
-/// Refuses a file that is no database, a damaged one, or another program's.
-pub(super) fn check_origin(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let fault = |source| explain(path, source);
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fault)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fault)?;
-    if application == APPLICATION || (application == 0 && tables == 0) {
-        return Ok(());
-    }
-    Err(OpenError::Foreign { path: path.to_owned() })
+/// The first transaction id of a file that is made at this time.
+pub(super) fn first_id(now_ms: i64) -> i64 {
+    ((now_ms - EPOCH_MS) / 1000).clamp(0, i64::from(i32::MAX) / 4)
+}
+
+/// Has the ids of 1.6 go on no lower than this.
+pub(super) fn raise_ids(connection: &Connection, first: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE counter SET value = max(value, ?1) WHERE name = 'transaction_16'";
+    connection.execute(sql, [first]).map(|_| ())
 }
 
 /// Brings the schema up to date.
@@ -49,7 +47,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path, now_ms: i64) -> 
             // Transaction ids go on where no earlier file of this installation can have been: chargers still hold the
             // ids of a file that was lost, and a stop of theirs must not end a new transaction. One id per second
             // since 2025 leaves more than nine in ten of all 32-bit ids for use.
-            let first = ((now_ms - EPOCH_MS) / 1000).clamp(0, i64::from(i32::MAX) / 4);
+            let first = first_id(now_ms);
             transaction
                 .execute("INSERT INTO counter (name, value) VALUES ('transaction_16', ?1)", [first])
                 .map_err(fault)?;

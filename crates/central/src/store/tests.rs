@@ -230,7 +230,7 @@ async fn a_damaged_file_is_found_at_the_start() {
     std::fs::write(&bench.path, bytes).unwrap();
     let refused = Store::open(&bench.path, LIMITS, 0).unwrap_err();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("restore it from a copy"), "{refused}");
+    assert!(refused.to_string().contains("Restore a copy"), "{refused}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use switchboard_sqlite::{Health, killpoint};
 use tokio::sync::{mpsc, oneshot};
 
 /// What the writer has done since it started.
@@ -88,6 +89,7 @@ pub(super) fn run(
     mut queue: mpsc::Receiver<Message>,
     limits: Limits,
     counters: &Arc<Counters>,
+    health: &Health,
 ) {
     let mut waiting_for_close = Vec::new();
     let mut batch: Vec<Box<dyn Job>> = Vec::new();
@@ -101,7 +103,7 @@ pub(super) fn run(
                 continue;
             }
         }
-        waiting_for_close.extend(serve(&mut connection, &mut batch, &mut queue, limits, counters));
+        waiting_for_close.extend(serve(&mut connection, &mut batch, &mut queue, limits, counters, health));
         if !waiting_for_close.is_empty() {
             queue.close();
         }
@@ -118,6 +120,7 @@ pub(super) fn run(
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "when it was is told in the log only")]
 /// Does one batch: what is in `batch` and what else is queued, within the limits. Gives out requests to close.
 fn serve(
     connection: &mut Connection,
@@ -125,6 +128,7 @@ fn serve(
     queue: &mut mpsc::Receiver<Message>,
     limits: Limits,
     counters: &Counters,
+    health: &Health,
 ) -> Vec<oneshot::Sender<()>> {
     let mut closing = Vec::new();
     let outcome = first_pass(connection, batch, queue, limits, &mut closing).and_then(|clean| {
@@ -136,16 +140,14 @@ fn serve(
     });
     match &outcome {
         Ok(()) => {
+            health.succeeded(Instant::now());
             counters.commits.fetch_add(1, Ordering::Relaxed);
             counters.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
         }
         Err(error) => {
             counters.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            tracing::error!(
-                error = %chain(error),
-                calls = batch.len(),
-                "calls could not be stored; their stations get an error and send them again"
-            );
+            let lasting = matches!(error, StoreError::Damaged(_));
+            health.failed(&chain(error), batch.len() as u64, lasting, Instant::now());
         }
     }
     for job in batch.drain(..) {
@@ -183,7 +185,9 @@ fn first_pass(
         }
     }
     if clean {
+        killpoint::pass("books.before-commit");
         transaction.commit()?;
+        killpoint::pass("books.after-commit");
     }
     Ok(clean)
 }
@@ -203,6 +207,7 @@ fn second_pass(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Resul
         transaction.execute_batch("RELEASE job")?;
     }
     transaction.commit()?;
+    killpoint::pass("books.after-second-pass");
     Ok(())
 }
 

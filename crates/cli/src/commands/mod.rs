@@ -1,6 +1,7 @@
 //! What the commands do that speak to a running process.
 
 pub(crate) mod check_config;
+pub(crate) mod salvage;
 pub(crate) mod send;
 pub(crate) mod stations;
 pub(crate) mod trace;

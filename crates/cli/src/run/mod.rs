@@ -12,6 +12,7 @@ mod listen;
 mod ports;
 mod signals;
 pub(crate) mod store;
+mod watch;
 
 use crate::{
     exit::{Exit, Failure},
@@ -30,7 +31,7 @@ use std::{
 use switchboard_api::{Api, admin};
 use switchboard_bus::{Bus, Commander, InProcess};
 use switchboard_central::{Attendance, Central};
-use switchboard_directory::{Directory, Locations};
+use switchboard_directory::{Directory, Embedded, Locations};
 use switchboard_gateway::{Gateway, UnknownStations};
 use switchboard_messages::Mode;
 use tokio_util::sync::CancellationToken;
@@ -45,9 +46,12 @@ pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let mut signals = signals::Signals::new()?;
         let running = Running::start(settings, &mut signals).await?;
-        let Some(running) = running else { return Ok(Exit::Interrupted) };
+        let Some((running, told)) = running else { return Ok(Exit::Interrupted) };
         // Not within the macro: what is not logged is not evaluated.
-        let signal = signals.next().await;
+        let signal = match told {
+            Some(signal) => signal,
+            None => signals.next().await,
+        };
         info!(signal, "stopping; once more stops at once");
         tokio::select! {
             () = running.stop() => Ok(Exit::Done),
@@ -91,16 +95,26 @@ impl Served {
 }
 
 impl Running {
-    /// Starts everything; none if it was told to stop before that was done.
-    async fn start(settings: Settings, signals: &mut signals::Signals) -> Result<Option<Self>, Failure> {
+    /// Starts everything. Told to stop in the middle of that, it begins to stop when all is there, as then everybody
+    /// knows how to end: the signal. None if it was told twice.
+    async fn start(
+        settings: Settings,
+        signals: &mut signals::Signals,
+    ) -> Result<Option<(Self, Option<&'static str>)>, Failure> {
+        let mut starting = std::pin::pin!(Self::start_all(settings));
+        let told = tokio::select! {
+            started = &mut starting => return started.map(|running| Some((running, None))),
+            signal = signals.next() => signal,
+        };
         tokio::select! {
-            started = Self::start_all(settings) => started.map(Some),
+            started = starting => started.map(|running| Some((running, Some(told)))),
             _ = signals.next() => Ok(None),
         }
     }
 
     async fn start_all(settings: Settings) -> Result<Self, Failure> {
-        let directory = store::open(&settings.data_dir).await?;
+        let embedded = store::open(&settings.data_dir).await?;
+        let directory: Arc<dyn Directory> = Arc::<Embedded>::clone(&embedded);
         let data_dir = std::fs::canonicalize(&settings.data_dir)?;
         refuse_to_be_open(&settings, &*directory).await?;
         let stations = listen::bind("--listen", settings.listen).await?;
@@ -115,6 +129,10 @@ impl Running {
         let mut registry = Registry::default();
         let central = open_books(&settings, &data_dir).await?;
         central.register_metrics(&mut registry);
+        // A directory that was lost, on a machine whose clock was set back, would give generations that the books take
+        // for those of the past, and nothing that a station says would be heard any more.
+        let seen = central.generation_max().await.context("the books cannot be read")?;
+        embedded.raise_generations(seen);
         let bus: Arc<dyn Bus> = Arc::new(InProcess::new());
         let locations = Arc::new(Locations::new(Arc::clone(&directory)));
         let commander = Commander::new(Arc::clone(&bus), "api", Arc::clone(&locations) as _)
@@ -160,18 +178,20 @@ impl Running {
             stations_listen: addresses.stations.to_string(),
             shutdown: api_stop.clone(),
         });
-        let admin_router = admin::router(Arc::new(registry), readiness(&ready));
-        let front_ends = vec![
+        let admin_router = admin::router(Arc::new(registry), watch::readiness(&ready, &embedded, &central));
+        let mut front_ends = vec![
             listen::serve(api, api_router, api_stop),
             listen::serve(admin, admin_router, CancellationToken::new()),
         ];
+        front_ends.push(watch::disks(embedded, central.clone()));
         let demo = demo::Demo::start(&settings, addresses.stations, &*directory).await?;
         ready.store(true, Ordering::Release);
+        info!(stations = %addresses.stations, api = %addresses.api, admin = %addresses.admin, data_dir = %data_dir.display(), "running");
+        banner::show(&settings, &addresses)?;
+        // The very last thing, so that nothing can fail that would leave the file behind.
         if let Some(path) = &settings.ports_file {
             addresses.write(path)?;
         }
-        info!(stations = %addresses.stations, api = %addresses.api, admin = %addresses.admin, data_dir = %data_dir.display(), "running");
-        banner::show(&settings, &addresses)?;
         Ok(Self {
             ready,
             directory,
@@ -236,7 +256,7 @@ async fn open_books(settings: &Settings, data_dir: &std::path::Path) -> Result<C
     config.path = data_dir.join("central.db");
     let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;
     let opened = opened.context("the books cannot be opened")?;
-    opened.map_err(|error| Failure { exit: Exit::Unreachable, error: error.into() })
+    opened.map_err(store::books_failure)
 }
 
 fn serve_stations(gateway: Gateway, listener: tokio::net::TcpListener) -> Served {
@@ -248,11 +268,4 @@ fn serve_stations(gateway: Gateway, listener: tokio::net::TcpListener) -> Served
         }
     });
     Served { stop, task }
-}
-
-fn readiness(ready: &Arc<AtomicBool>) -> Arc<admin::Ready> {
-    let ready = Arc::clone(ready);
-    Arc::new(
-        move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("starting or stopping".to_owned()) },
-    )
 }

@@ -4,11 +4,13 @@ use crate::exit::{Exit, Failure};
 use anyhow::Context;
 use serde_json::Value;
 use std::{
+    io::ErrorKind,
     path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use switchboard_api::{AccountError, StationView};
+use switchboard_central::OpenError;
 use switchboard_directory::{Directory, DirectoryError, Embedded, StationKey, embedded};
 use switchboard_rpc::StationId;
 
@@ -16,22 +18,67 @@ const TENANT: &str = "default";
 const PAGE: usize = 1000;
 
 /// Opens it; it belongs to this process then.
-pub(crate) async fn open(path: &Path) -> Result<Arc<dyn Directory>, Failure> {
+pub(crate) async fn open(path: &Path) -> Result<Arc<Embedded>, Failure> {
     let config = embedded::Config::in_dir(path);
     // Checking a large file takes a while.
     let opened =
         tokio::task::spawn_blocking(move || Embedded::open(&config)).await.context("the directory")?;
-    match opened {
-        Ok(directory) => Ok(Arc::new(directory)),
-        Err(error @ DirectoryError::Owned { .. }) => {
-            Err(Failure { exit: Exit::Unreachable, error: error.into() })
+    opened.map(Arc::new).map_err(|error| failure(path, error))
+}
+
+/// Why a data directory cannot be used, and what to do about it.
+pub(crate) fn failure(path: &Path, error: DirectoryError) -> Failure {
+    let exit = match error {
+        DirectoryError::Damaged { .. } => Exit::Damaged,
+        _ => Exit::Unreachable,
+    };
+    let folder = path.display();
+    let source = match error {
+        DirectoryError::Unusable { path, source } => {
+            let why = match source.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                    format!(
+                        "the data directory {folder} cannot be used: {path} is there and is of another kind; a directory is needed"
+                    )
+                }
+                ErrorKind::PermissionDenied => format!(
+                    "the data directory {folder} cannot be used: this user may not write {path}; give it to the user that runs switchboard"
+                ),
+                ErrorKind::ReadOnlyFilesystem => {
+                    format!(
+                        "the data directory {folder} cannot be used: its file system is mounted read-only"
+                    )
+                }
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    format!("the data directory {folder} cannot be used: the disk is full; make room")
+                }
+                _ => format!("the data directory {folder} cannot be used: {path}: {source}"),
+            };
+            return Failure::new(exit, format!("{why}, or choose another with --data-dir"));
         }
-        Err(error) => {
-            let error = anyhow::Error::from(error)
-                .context(format!("the data directory {} cannot be used", path.display()));
-            Err(Failure { exit: Exit::Unreachable, error })
+        DirectoryError::Full(_) => {
+            return Failure::new(
+                exit,
+                format!(
+                    "the data directory {folder} cannot be used: the disk is full; make room, or choose another with --data-dir"
+                ),
+            );
         }
-    }
+        other => other,
+    };
+    let owned = matches!(source, DirectoryError::Owned { .. } | DirectoryError::Damaged { .. });
+    let error = anyhow::Error::from(source);
+    let context = || format!("the data directory {folder} cannot be used");
+    Failure { exit, error: if owned { error } else { error.context(context()) } }
+}
+
+/// Why the books cannot be opened.
+pub(crate) fn books_failure(error: OpenError) -> Failure {
+    let exit = match error {
+        OpenError::Damaged { .. } | OpenError::Foreign { .. } => Exit::Damaged,
+        _ => Exit::Unreachable,
+    };
+    Failure { exit, error: error.into() }
 }
 
 /// All stations.

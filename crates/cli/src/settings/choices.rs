@@ -51,6 +51,24 @@ impl Readable for Vec<Version> {
         list.filter(|list| !list.is_empty())
     }
 
+    fn culprit(raw: Raw<'_>) -> Option<String> {
+        match raw {
+            Raw::Toml(value) => {
+                let list = value.as_array()?;
+                if list.is_empty() {
+                    return Some("an empty list".to_owned());
+                }
+                let wrong = list.iter().find(|one| Version::read(Raw::Toml(one)).is_none())?;
+                Some(Raw::Toml(wrong).to_string())
+            }
+            Raw::Text(text) => {
+                let wrong =
+                    text.split(',').map(str::trim).find(|one| Version::read(Raw::Text(one)).is_none())?;
+                Some(Raw::Text(wrong).to_string())
+            }
+        }
+    }
+
     fn show(&self) -> Option<String> {
         let words: Vec<String> = self.iter().filter_map(Readable::show).collect();
         Some(format!("[{}]", words.join(", ")))
@@ -65,19 +83,24 @@ impl Readable for Directives {
 
     fn read(raw: Raw<'_>) -> Option<Self> {
         let text = String::read(raw)?;
-        // The library takes a word that it does not know for the name of a module, and then logs nothing at all.
-        let known = |part: &str| {
-            let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
-            ["error", "warn", "info", "debug", "trace", "off"]
-                .iter()
-                .any(|one| one.eq_ignore_ascii_case(level))
-        };
-        text.split(',').all(known).then_some(Self(text))
+        text.split(',').all(is_directive).then_some(Self(text))
+    }
+
+    fn culprit(raw: Raw<'_>) -> Option<String> {
+        let text = String::read(raw)?;
+        let wrong = text.split(',').find(|part| !is_directive(part))?;
+        Some(Raw::Text(wrong.trim()).to_string())
     }
 
     fn show(&self) -> Option<String> {
         self.0.show()
     }
+}
+
+/// The library takes a word that it does not know for the name of a module, and then logs nothing at all.
+fn is_directive(part: &str) -> bool {
+    let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+    ["error", "warn", "info", "debug", "trace", "off"].iter().any(|one| one.eq_ignore_ascii_case(level))
 }
 
 /// `"a", "b" or "c"`

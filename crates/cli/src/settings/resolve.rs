@@ -103,7 +103,8 @@ impl Merge {
             if setting.secret {
                 format!("expected {expected}")
             } else {
-                format!("{raw} is not what was expected: {expected}")
+                let wrong = (setting.culprit)(raw).unwrap_or_else(|| raw.to_string());
+                format!("{wrong} is not what was expected: {expected}")
             },
         ));
     }
@@ -325,6 +326,25 @@ mod tests {
                 vec![],
                 vec![("accept_unknown", "perhaps")],
                 vec!["--accept-unknown: \"perhaps\" is not what was expected: true or false"],
+            ),
+            (
+                "one wrong version of several",
+                "[gateway]\nversions = [\"1.6\", \"1.7\"]",
+                vec![],
+                vec![],
+                vec![
+                    "switchboard.toml: gateway.versions: \"1.7\" is not what was expected: a list, not empty, of \"1.6\", \"2.0.1\" and \"2.1\"",
+                ],
+            ),
+            (
+                "no version",
+                "[gateway]\nversions = []",
+                vec![],
+                vec![("log", "info,switchboard_gateway=loud")],
+                vec![
+                    "switchboard.toml: gateway.versions: an empty list",
+                    "--log: \"switchboard_gateway=loud\" is not what was expected",
+                ],
             ),
             (
                 "a secret is not shown",

@@ -13,6 +13,8 @@ pub(crate) struct Setting {
     pub(crate) help: &'static str,
     /// What a value must be.
     pub(crate) expected: fn() -> String,
+    /// The part of a value that is wrong, where that is not all of it.
+    pub(crate) culprit: fn(Raw<'_>) -> Option<String>,
     /// Reads a value into the settings; nothing if it is not what was expected.
     pub(crate) read: fn(&mut Settings, Raw<'_>) -> Option<()>,
     /// The value as TOML writes it; nothing if it is not set.
@@ -62,6 +64,7 @@ macro_rules! setting {
                 settings.$($field).+ = value.into();
                 Some(())
             },
+            culprit: <$type as Readable>::culprit,
             show: |settings| Readable::show(&settings.$($field).+),
             secret: <$type as Readable>::SECRET,
             switch: false,
@@ -79,6 +82,7 @@ macro_rules! setting {
                 settings.$($field).+ = <$type as Readable>::read(raw)?.into();
                 Some(())
             },
+            culprit: <$type as Readable>::culprit,
             show: |settings| Readable::show(&settings.$($field).+),
             secret: <$type as Readable>::SECRET,
             switch: false,

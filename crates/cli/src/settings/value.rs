@@ -54,6 +54,10 @@ pub(crate) trait Readable: Sized {
     fn expected() -> String;
     /// The value, or nothing if it is not what was expected.
     fn read(raw: Raw<'_>) -> Option<Self>;
+    /// The part of a value that is wrong, as a fault names it, where that is not all of it.
+    fn culprit(_: Raw<'_>) -> Option<String> {
+        None
+    }
     /// The value as it would stand in a TOML file; nothing where a file would leave it out.
     fn show(&self) -> Option<String>;
     /// Whether faults and listings must not show it.
@@ -196,6 +200,9 @@ impl<T: Readable> Readable for Option<T> {
     }
     fn read(raw: Raw<'_>) -> Option<Self> {
         T::read(raw).map(Some)
+    }
+    fn culprit(raw: Raw<'_>) -> Option<String> {
+        T::culprit(raw)
     }
     fn show(&self) -> Option<String> {
         self.as_ref().and_then(T::show)

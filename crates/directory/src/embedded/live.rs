@@ -75,6 +75,12 @@ impl Live {
         (known.generation, known.registration, known.seen_ms) = (generation, registration, seen_ms);
     }
 
+    /// No station gets a generation as low as this any more.
+    pub(super) fn raise_floor(&self, at_least: u64) {
+        let mut state = self.lock();
+        state.floor = state.floor.max(at_least);
+    }
+
     /// Puts in entries of the journal.
     pub(super) fn add_journal(&self, key: &StationKey, count: u64) {
         let mut state = self.lock();

@@ -14,16 +14,17 @@ impl Lock {
     /// file stays when the lock goes: removing it would let two processes lock two files of one name.
     pub(super) fn take(file: &Path) -> Result<Self, DirectoryError> {
         let path = file.with_added_extension("lock");
-        let away = |error: std::io::Error| DirectoryError::Away(Box::new(error));
+        let unusable =
+            |source: std::io::Error| DirectoryError::Unusable { path: path.display().to_string(), source };
         let mut options = OpenOptions::new();
         let mut lock =
-            options.create(true).read(true).write(true).truncate(false).open(&path).map_err(away)?;
+            options.create(true).read(true).write(true).truncate(false).open(&path).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(DirectoryError::Owned { path: file.display().to_string() });
             }
-            Err(TryLockError::Error(error)) => return Err(away(error)),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         // On a full disk there is no process id to read, and still a lock.
         if lock.set_len(0).and_then(|()| lock.rewind()).is_ok() {

@@ -5,9 +5,16 @@ use super::fault::{Fault, damaged};
 use crate::DirectoryError;
 use rusqlite::Connection;
 use std::path::Path;
+use switchboard_sqlite::{Examined, Saved, create, examine, salvage};
+
+/// Marks a file as ours (`PRAGMA application_id`): "SwDi".
+const APPLICATION: i32 = 0x5377_4469;
 
 /// Opens the file, makes sure that it is sound, and migrates it.
 pub(super) fn open(file: Option<&Path>, config: &Config) -> Result<Connection, DirectoryError> {
+    if let Some(file) = file {
+        examine_or_create(file)?;
+    }
     let connection = match file {
         Some(file) => Connection::open(file),
         None => Connection::open_in_memory(),
@@ -18,6 +25,50 @@ pub(super) fn open(file: Option<&Path>, config: &Config) -> Result<Connection, D
         other => other,
     })?;
     Ok(connection)
+}
+
+/// Looks at the file before SQLite does, which takes an empty one for a new one; makes it if there is none.
+fn examine_or_create(file: &Path) -> Result<(), DirectoryError> {
+    match examine(file, APPLICATION) {
+        Ok(Examined::Sound) => Ok(()),
+        Ok(Examined::Absent) => {
+            tracing::info!(file = %file.display(), "a new directory begins: no station is registered in it");
+            create(file, |connection| fill(connection, file)).map_err(DirectoryError::from)
+        }
+        Ok(Examined::Damaged(detail)) => Err(damaged_file(Some(file), &detail)),
+        Ok(_) => Err(DirectoryError::Damaged {
+            detail: format!(
+                "{} is a database of another program; choose another data directory",
+                name(Some(file))
+            ),
+        }),
+        Err(source) => Err(DirectoryError::Unusable { path: name(Some(file)), source }),
+    }
+}
+
+fn fill(connection: &mut Connection, file: &Path) -> Result<(), Fault> {
+    connection.pragma_update(None, "application_id", APPLICATION)?;
+    migrate(connection, Some(file))
+}
+
+/// Puts a new file in the place of a damaged one, with what can still be read; none if it is not damaged.
+pub(super) fn save(file: &Path) -> Result<Option<Saved>, DirectoryError> {
+    match examine(file, APPLICATION) {
+        Ok(Examined::Absent) => return Ok(None),
+        Ok(Examined::Sound) if open(Some(file), &Config::default()).is_ok() => return Ok(None),
+        Err(source) => return Err(DirectoryError::Unusable { path: name(Some(file)), source }),
+        Ok(_) => {}
+    }
+    let saved = salvage(file, |connection| fill(connection, file), |_| Ok::<_, Fault>(()));
+    saved.map(Some).map_err(|fault| {
+        let why = DirectoryError::from(fault);
+        let detail = format!(
+            "{}: nothing of it can be saved ({why}); restore a copy, or move it away, with the files whose names begin \
+             like its, to start without it",
+            name(Some(file))
+        );
+        DirectoryError::Damaged { detail }
+    })
 }
 
 fn prepare(connection: &mut Connection, file: Option<&Path>, config: &Config) -> Result<(), Fault> {
@@ -66,7 +117,8 @@ fn damaged_file(file: Option<&Path>, detail: &str) -> DirectoryError {
     }
     DirectoryError::Damaged {
         detail: format!(
-            "{}: {detail}; restore a copy, or move the file (and those beginning with its name) away to start empty",
+            "{}: {detail}; nothing was changed. Restore a copy of it, or save what can still be read: switchboard salvage. \
+             Docs: operating.md, \"A database is damaged\"",
             name(file)
         ),
     }

@@ -8,11 +8,16 @@ use crate::DirectoryError;
 use futures_util::future::BoxFuture;
 use rusqlite::Connection;
 use std::thread;
+use std::time::Instant;
+use switchboard_sqlite::{Health, killpoint};
 use tokio::sync::{mpsc, oneshot};
 
 /// How to reach the thread. Dropping it lets the thread finish what is queued and end.
 #[derive(Debug)]
-pub(super) struct Store(mpsc::Sender<Message>);
+pub(super) struct Store {
+    queue: mpsc::Sender<Message>,
+    health: Health,
+}
 
 enum Message {
     Job(Box<dyn Job>),
@@ -30,17 +35,24 @@ pub(super) trait Job: Send + 'static {
 impl Store {
     /// Starts the thread. `held` is dropped after the database has been closed.
     pub(super) fn start(connection: Connection, held: impl Send + 'static) -> Result<Self, DirectoryError> {
-        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let health = Health::new("directory");
+        let reported = health.clone();
         thread::Builder::new()
             .name("directory".to_owned())
             .spawn(move || {
-                let closers = work(connection, receiver);
+                let closers = work(connection, receiver, &reported);
                 drop(held);
                 // This is how they are told: the file is free for another owner now.
                 drop(closers);
             })
             .map_err(|error| DirectoryError::Away(Box::new(error)))?;
-        Ok(Self(sender))
+        Ok(Self { queue, health })
+    }
+
+    /// Whether the database can be written.
+    pub(super) const fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Runs an operation; the answer comes after its commit. Waits while the queue is full.
@@ -60,25 +72,25 @@ impl Store {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             let task = Task { operation, after, value: None, answer };
-            self.0.send(Message::Job(Box::new(task))).await.map_err(|_| closed())?;
+            self.queue.send(Message::Job(Box::new(task))).await.map_err(|_| closed())?;
             answered.await.map_err(|_| closed())?
         })
     }
 
     /// Queues a job, unless it is closed.
     pub(super) async fn post(&self, job: impl Job) {
-        drop(self.0.send(Message::Job(Box::new(job))).await);
+        drop(self.queue.send(Message::Job(Box::new(job))).await);
     }
 
     /// Queues a job if there is room for it.
     pub(super) fn try_post(&self, job: impl Job) -> bool {
-        self.0.try_send(Message::Job(Box::new(job))).is_ok()
+        self.queue.try_send(Message::Job(Box::new(job))).is_ok()
     }
 
     /// Finishes what is queued, closes the database and ends the thread.
     pub(super) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.0.send(Message::Close(answer)).await.is_ok() {
+        if self.queue.send(Message::Close(answer)).await.is_ok() {
             // Never answered: the sender is dropped when all is done.
             drop(answered.await);
         }
@@ -118,7 +130,11 @@ where
 }
 
 /// Works until it is closed or nobody can reach it any more; gives out who waits for the end.
-fn work(connection: Connection, mut receiver: mpsc::Receiver<Message>) -> Vec<oneshot::Sender<()>> {
+fn work(
+    connection: Connection,
+    mut receiver: mpsc::Receiver<Message>,
+    health: &Health,
+) -> Vec<oneshot::Sender<()>> {
     let mut closers = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
         let mut batch = Vec::new();
@@ -134,7 +150,7 @@ fn work(connection: Connection, mut receiver: mpsc::Receiver<Message>) -> Vec<on
             }
             next = if batch.len() < BATCH_MAX { receiver.try_recv().ok() } else { None };
         }
-        commit(&connection, batch);
+        commit(&connection, batch, health);
     }
     if let Err((_, error)) = connection.close() {
         tracing::warn!(
@@ -147,12 +163,14 @@ fn work(connection: Connection, mut receiver: mpsc::Receiver<Message>) -> Vec<on
 
 /// Runs a batch in one transaction. If that fails as a whole, each job runs again in a transaction of its own, so that
 /// one which has no room does not take the others with it.
-fn commit(connection: &Connection, mut batch: Vec<Box<dyn Job>>) {
+fn commit(connection: &Connection, mut batch: Vec<Box<dyn Job>>, health: &Health) {
     if batch.len() > 1 {
         match together(connection, &mut batch) {
             Ok(outcomes) => {
                 for (job, outcome) in batch.into_iter().zip(outcomes) {
-                    job.finish(outcome.map_err(DirectoryError::from));
+                    let outcome = outcome.map_err(DirectoryError::from);
+                    report(health, outcome.as_ref().err());
+                    job.finish(outcome);
                 }
                 return;
             }
@@ -162,8 +180,22 @@ fn commit(connection: &Connection, mut batch: Vec<Box<dyn Job>>) {
         }
     }
     for mut job in batch {
-        let outcome = alone(connection, job.as_mut());
-        job.finish(outcome.map_err(DirectoryError::from));
+        let outcome = alone(connection, job.as_mut()).map_err(DirectoryError::from);
+        report(health, outcome.as_ref().err());
+        job.finish(outcome);
+    }
+}
+
+/// Tells the health how a transaction of one job went. What we refuse ourselves says nothing of the disk.
+#[expect(clippy::disallowed_methods, reason = "when it was is told in the log only")]
+fn report(health: &Health, error: Option<&DirectoryError>) {
+    match error {
+        None => health.succeeded(Instant::now()),
+        Some(error @ DirectoryError::Damaged { .. }) => health.failed(error, 1, true, Instant::now()),
+        Some(DirectoryError::Full(cause) | DirectoryError::Away(cause)) if cause.is::<rusqlite::Error>() => {
+            health.failed(cause, 1, false, Instant::now());
+        }
+        Some(_) => {}
     }
 }
 
@@ -196,7 +228,9 @@ fn alone(connection: &Connection, job: &mut dyn Job) -> Result<(), Fault> {
 fn transaction<T>(connection: &Connection, body: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     execute(connection, "BEGIN")?;
     let outcome = body().and_then(|value| {
+        killpoint::pass("directory.before-commit");
         execute(connection, "COMMIT")?;
+        killpoint::pass("directory.after-commit");
         Ok(value)
     });
     if outcome.is_err() && !connection.is_autocommit() {

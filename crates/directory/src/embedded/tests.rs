@@ -144,7 +144,7 @@ async fn a_damaged_file_says_what_to_do_and_is_left_alone() {
         std::fs::write(&file, &bytes).unwrap();
         let error = Embedded::open(&config).unwrap_err();
         let DirectoryError::Damaged { detail } = &error else { panic!("{name}: {error:?}") };
-        assert!(detail.contains(FILE_NAME) && detail.contains("restore a copy"), "{name}: {detail}");
+        assert!(detail.contains(FILE_NAME) && detail.contains("Restore a copy"), "{name}: {detail}");
         assert!(!error.is_retryable());
         assert!(std::fs::read(&file).unwrap() == bytes, "{name}: it was changed");
     }
@@ -172,7 +172,7 @@ fn a_folder_that_cannot_be_made_is_told() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let error = Embedded::open(&Config::in_dir(file.join("data"))).unwrap_err();
-    assert!(matches!(error, DirectoryError::Away(_)), "{error:?}");
+    assert!(matches!(error, DirectoryError::Unusable { .. }), "{error:?}");
 }
 
 #[tokio::test]
