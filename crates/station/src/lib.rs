@@ -22,6 +22,7 @@
 
 mod books;
 mod charger;
+pub mod client;
 mod config;
 mod driver;
 mod socket;
