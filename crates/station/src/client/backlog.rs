@@ -184,8 +184,9 @@ impl Backlog {
         }
         let number = record.number;
         changes.push(Change::Added(record.clone()));
-        let kept = self.keep(changes);
+        // Before it is kept, since that may rewrite the queue from what waits.
         self.waiting.push_back(Waiting { record, epoch });
+        let kept = self.keep(changes);
         Ok(Receipt { number, durable: kept && self.store.is_durable() })
     }
 

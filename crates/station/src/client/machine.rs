@@ -253,7 +253,7 @@ impl Client {
         let Phase::Online(mut online) = std::mem::replace(&mut self.phase, Phase::Stopped) else { return };
         online.rpc.handle_close(now);
         while let Some(event) = online.rpc.poll_event() {
-            if let Some(event) = self.translate(event, None, now) {
+            if let Some(event) = self.translate(event, now) {
                 self.tell(event);
             }
         }
@@ -425,6 +425,8 @@ impl Client {
 
     /// The next text to be written. `now` is the time of the write.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
+        // First of all, since some of it is answered right here.
+        self.absorb(now);
         self.submit_what_is_due(now);
         let transmit = self.rpc()?.poll_transmit(now)?;
         // 2.0.1 G02.FR.04: whatever is sent says as well that the station lives.
@@ -437,21 +439,8 @@ impl Client {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
-            }
-            let Phase::Online(online) = &mut self.phase else { return None };
-            let event = online.rpc.poll_event()?;
-            let closing = match &event {
-                Line::Close { code, reason } => Some((*code, *reason)),
-                _ => None,
-            };
-            if let Some(event) = self.translate(event, closing, now) {
-                // What was told on the way comes after it.
-                return Some(event);
-            }
-        }
+        self.absorb(now);
+        self.events.pop_front()
     }
 
     /// What else is to be done now.
@@ -582,6 +571,20 @@ impl Client {
         }
     }
 
+    /// Takes what the connection has to tell. It is not much: of the central system's calls there is one at a time, and
+    /// the ends of ours are bounded by their number.
+    fn absorb(&mut self, now: Instant) {
+        while let Phase::Online(online) = &mut self.phase
+            && let Some(event) = online.rpc.poll_event()
+        {
+            // What the event brings besides is told after it.
+            let place = self.events.len();
+            if let Some(event) = self.translate(event, now) {
+                self.events.insert(place, event);
+            }
+        }
+    }
+
     fn back_off(&mut self) -> Duration {
         let wait = self.config.back_off.wait(self.failures, self.random.f64());
         self.failures = self.failures.saturating_add(1);
@@ -663,16 +666,16 @@ impl Client {
     }
 
     /// What the connection tells, in the client's terms; nothing where the client deals with it.
-    fn translate(&mut self, event: Line, close: Option<(u16, &'static str)>, now: Instant) -> Option<Event> {
+    fn translate(&mut self, event: Line, now: Instant) -> Option<Event> {
         match event {
             Line::Called(called) => self.called(called, now),
             Line::Ended { key, outcome } => self.ended(key, outcome, now),
             Line::ResultError { id, code, description, .. } => {
                 Some(Event::ResultError { id, code, description })
             }
-            Line::Close { .. } => {
+            Line::Close { code, reason } => {
                 if let Phase::Online(online) = &mut self.phase {
-                    online.close = close;
+                    online.close = Some((code, reason));
                 }
                 None
             }

@@ -13,6 +13,8 @@ mod gate;
 mod machine;
 mod payload;
 pub mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use back_off::BackOff;
 pub use backlog::{BillError, Receipt};
