@@ -12,13 +12,14 @@ use std::process::Command;
 /// that is not here is refused, and one that is here and not used has to go.
 const EDGES: &[(&str, &[&str])] = &[
     ("rpc", &[]),
+    ("deflate", &[]),
     ("messages", &["rpc"]),
     ("sqlite", &[]),
     ("bus", &["rpc"]),
     ("directory", &["rpc", "bus", "sqlite"]),
     ("router", &["rpc", "messages"]),
     ("worker", &["rpc", "bus", "router", "messages"]),
-    ("gateway", &["rpc", "bus", "directory"]),
+    ("gateway", &["rpc", "deflate", "bus", "directory"]),
     ("switchboard", &["rpc", "messages", "bus", "router", "worker"]),
     ("central", &["rpc", "messages", "router", "sqlite"]),
     ("station", &["rpc", "messages"]),

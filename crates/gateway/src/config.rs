@@ -62,6 +62,14 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// Whether binary frames are read as text (F09). Off: close 1003.
     pub binary_as_text: bool,
+    /// Whether messages are compressed where the station offers it (permessage-deflate, H14).
+    pub compression: bool,
+    /// The ids of stations with which nothing is compressed although they offer it, for those that do it wrong: patterns
+    /// with `*` for any characters and `?` for one.
+    pub compression_refused: Vec<String>,
+    /// Bytes that a message of ours must have to be compressed. Most answers are so small that compressing them costs
+    /// time and saves nothing.
+    pub compression_bytes_min: usize,
     /// How long a station may leave what we send unread before it is disconnected (C02). Until then nothing more is
     /// read from it, so that at most one message of ours waits beside its queue of commands.
     pub write_timeout: Duration,
@@ -170,6 +178,9 @@ impl Default for Config {
             head_bytes_max: 16 * 1024,
             message_bytes_max: 1024 * 1024,
             binary_as_text: true,
+            compression: true,
+            compression_refused: Vec::new(),
+            compression_bytes_min: 256,
             write_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(3),
             ping_interval: Duration::from_secs(30),

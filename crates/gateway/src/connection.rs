@@ -1,6 +1,7 @@
 //! The life of one connection from the completed upgrade on: claim, conversation, end.
 
 use crate::{
+    compression::Compressed,
     driver::{Conversation, End, Farewell},
     inbox,
     limits::Place,
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::Registration;
+use switchboard_deflate::Agreed;
 use switchboard_directory::StationKey;
 use switchboard_rpc::{Version, close};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +29,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(crate) struct Admitted {
     pub(crate) key: StationKey,
     pub(crate) version: Version,
+    /// What the 101 said of compression.
+    pub(crate) compression: Option<Agreed>,
     /// Given back when the connection has ended.
     pub(crate) place: Place,
 }
@@ -50,8 +54,9 @@ pub(crate) async fn begin<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut socket = Box::new(Socket::new(stream, &early, shared.config.message_bytes_max));
-    let Admitted { key, version, place } = admitted;
+    let Admitted { key, version, compression, place } = admitted;
+    let compressed = compression.map(|agreed| Compressed::new(&shared.compression, agreed));
+    let mut socket = Box::new(Socket::new(stream, &early, shared.config.message_bytes_max, compressed));
     match open(shared, key, version).await {
         Ok((handle, registration)) => Some(Begun { handle, registration, socket, place }),
         Err(end) => {

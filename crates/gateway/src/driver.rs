@@ -145,6 +145,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// Does what can be done, until the conversation has ended.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<End> {
         let now = now();
+        self.socket.begin_turn();
         self.handle_timeouts(now);
         for _ in 0..TURNS_MAX {
             let mut progress = self.handle_events(now);

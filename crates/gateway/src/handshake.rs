@@ -5,10 +5,12 @@
 
 use crate::{
     authenticate::{self, Credentials},
+    compression,
     config::{Config, NoCommonVersion, UnknownStations},
 };
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use switchboard_deflate::Agreed;
 use switchboard_directory::{Account, StationKey};
 use switchboard_rpc::{IdentityError, StationId, Version, identity, subprotocol};
 
@@ -23,6 +25,8 @@ pub(crate) struct Offer {
     pub(crate) subprotocol: subprotocol::Choice,
     /// What our `Sec-WebSocket-Accept` must be.
     pub(crate) accept: String,
+    /// The compression that it offers and may have (H14).
+    pub(crate) compression: Option<Agreed>,
 }
 
 /// What the directory says of an identity.
@@ -194,7 +198,8 @@ pub(crate) fn read(head: &Parts, config: &Config) -> Result<Offer, Refusal> {
     let subprotocol = subprotocol::choose(offered.filter_map(|value| value.to_str().ok()), |version| {
         config.versions.contains(&version)
     });
-    Ok(Offer { key, credentials, subprotocol, accept })
+    let compression = compression::choose(headers, &key, config);
+    Ok(Offer { key, credentials, subprotocol, accept, compression })
 }
 
 /// Decides whether the one who knocks is let in, and what it must prove first.

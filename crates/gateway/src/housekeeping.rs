@@ -38,7 +38,7 @@ fn until(shared: &Shared, lease: Duration) -> i64 {
     shared.clock.wall_ms(now()).saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Every second: the clock, the p99, gauges; every five: the outbox.
+/// Every second: the clock, the p99, gauges; every five: the outbox; every ten: what compressing leaves about.
 pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
     let mut turn = interval(Duration::from_secs(1));
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,6 +54,9 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         let p99 = shared.patience.reckon(seconds.is_multiple_of(10));
         shared.metrics.answer_p99_seconds.set(p99.as_secs_f64());
         shared.metrics.workers.set(i64::try_from(shared.workers.alive(now)).unwrap_or(i64::MAX));
+        if seconds.is_multiple_of(10) {
+            shared.compression.tidy();
+        }
         if seconds.is_multiple_of(5) {
             tokio::select! {
                 () = stop.cancelled() => return,

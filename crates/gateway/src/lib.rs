@@ -31,6 +31,7 @@
 mod authenticate;
 pub mod classes;
 mod commands;
+mod compression;
 mod config;
 mod connection;
 pub mod desk;

@@ -84,7 +84,7 @@ async fn go_on(shared: Arc<Shared>, stream: TcpStream, early: Bytes, outcome: Ou
             }
         }
         Outcome::ThenClose => {
-            let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max);
+            let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max, None);
             let end = End {
                 cause: Cause::Protocol,
                 code: Some(close::PROTOCOL_ERROR),
@@ -190,7 +190,11 @@ async fn decide(
             if named {
                 response = response.header(header::SEC_WEBSOCKET_PROTOCOL, version.subprotocol());
             }
-            Outcome::Admitted(Admitted { key: offer.key.detached(), version, place })
+            let compression = offer.compression;
+            if let Some(agreed) = compression {
+                response = response.header(header::SEC_WEBSOCKET_EXTENSIONS, &*agreed.answer());
+            }
+            Outcome::Admitted(Admitted { key: offer.key.detached(), version, compression, place })
         }
         Choice::ThenClose => Outcome::ThenClose,
     };

@@ -1,6 +1,6 @@
 //! What a gateway counts. A station's id is never a label.
 
-use crate::handshake::Refusal;
+use crate::{compression, handshake::Refusal};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) bad_frames: Counter,
     pub(crate) calls_repeated: Counter,
     pub(crate) station_answers_unmatched: Counter,
+    pub(crate) compression: compression::Counters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +116,8 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         // From a tenth of a millisecond to 25 s.
         let buckets = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 25.0];
+        let registry = registry.sub_registry_with_prefix("switchboard_gateway");
+        let bad_frames = Counter::default();
         let metrics = Self {
             connections: Gauge::default(),
             opened: Counter::default(),
@@ -136,11 +139,11 @@ impl Metrics {
             journal_refused: Counter::default(),
             workers: Gauge::default(),
             sends: Counter::default(),
-            bad_frames: Counter::default(),
             calls_repeated: Counter::default(),
             station_answers_unmatched: Counter::default(),
+            compression: compression::Counters::register(registry, &bad_frames),
+            bad_frames,
         };
-        let registry = registry.sub_registry_with_prefix("switchboard_gateway");
         registry.register("connections", "Stations that are connected", metrics.connections.clone());
         registry.register("connections_opened", "Connections that were accepted", metrics.opened.clone());
         registry.register("connections_closed", "Connections that ended, by cause", metrics.closed.clone());

@@ -1,6 +1,7 @@
 //! What all connections of a gateway share.
 
 use crate::{
+    compression::Compression,
     config::Config,
     desk,
     journal::Journal,
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     pub(crate) journal: Journal,
     pub(crate) metrics: Metrics,
+    pub(crate) compression: Arc<Compression>,
     pub(crate) tap: Tap,
     pub(crate) clock: Clock,
     pub(crate) draining: AtomicBool,
@@ -88,6 +90,7 @@ impl Shared {
             workers: Workers::new(config.beat),
             patience: Patience::new(config.patience_min),
             journal: Journal::new(config.journal_entries_max),
+            compression: Arc::new(Compression::new(&config, metrics.compression.clone())),
             metrics,
             tap: Tap::new(config.tap_records),
             clock: Clock::new(now),

@@ -75,6 +75,26 @@ impl Readable for Vec<Version> {
     }
 }
 
+impl Readable for Vec<String> {
+    fn expected() -> String {
+        "a list of texts; from flag and environment with commas".to_owned()
+    }
+
+    fn read(raw: Raw<'_>) -> Option<Self> {
+        match raw {
+            Raw::Toml(value) => value.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
+            Raw::Text(text) => {
+                Some(text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect())
+            }
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        let texts: Vec<String> = self.iter().filter_map(Readable::show).collect();
+        Some(format!("[{}]", texts.join(", ")))
+    }
+}
+
 impl Readable for Directives {
     fn expected() -> String {
         "error, warn, info, debug, trace or off, or a list such as \"info,switchboard_gateway=debug\""
@@ -137,6 +157,7 @@ mod tests {
         for wrong in ["", "1.5", "1.6,"] {
             assert_eq!(Vec::<Version>::read(Raw::Text(wrong)), None, "{wrong}");
         }
+        assert_eq!(Vec::<String>::read(Raw::Text("a, b*,")), Some(vec!["a".to_owned(), "b*".to_owned()]));
         assert_eq!(Registration::expected(), "\"accepted\", \"pending\" or \"rejected\"");
     }
 }

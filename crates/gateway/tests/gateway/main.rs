@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests too")]
 
 mod commands;
+mod compression;
 mod desk;
 mod frames;
 mod handshake;
