@@ -8,6 +8,10 @@ use crate::{
     compression,
     config::{Config, NoCommonVersion, UnknownStations},
 };
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use bytestring::ByteString;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use switchboard_deflate::Agreed;
@@ -68,8 +72,10 @@ pub(crate) enum Choice {
 /// Why a request gets no 101.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No WebSocket upgrade at all, or of another version than 13.
+    /// No WebSocket upgrade at all.
     NotAnUpgrade,
+    /// An upgrade to another version of WebSocket than 13.
+    WebSocketVersion,
     /// An upgrade that is not well-formed.
     Malformed(&'static str),
     /// A path that no station has.
@@ -104,7 +110,7 @@ impl Refusal {
     /// The status that answers it.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
+            Self::NotAnUpgrade | Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::Malformed(_) | Self::Identity(_) | Self::Subprotocol => StatusCode::BAD_REQUEST,
             Self::Path | Self::Unknown => StatusCode::NOT_FOUND,
             Self::CredentialsMissing | Self::CredentialsWrong => StatusCode::UNAUTHORIZED,
@@ -120,6 +126,7 @@ impl Refusal {
     pub(crate) fn sentence(&self, config: &Config) -> String {
         let sentence = match self {
             Self::NotAnUpgrade => "This port speaks OCPP over WebSocket (version 13) only.",
+            Self::WebSocketVersion => "The header Sec-WebSocket-Version must say 13.",
             Self::Malformed(what) => what,
             Self::Path => {
                 return if config.tenants {
@@ -184,13 +191,16 @@ pub(crate) fn read(head: &Parts, config: &Config) -> Result<Offer, Refusal> {
         return Err(Refusal::Malformed("The header Connection does not say Upgrade."));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
-        return Err(Refusal::NotAnUpgrade);
+        return Err(Refusal::WebSocketVersion);
     }
     let accept = match headers.get(header::SEC_WEBSOCKET_KEY) {
-        Some(key) if !key.is_empty() => {
+        Some(key) if is_key(key.as_bytes()) => {
             tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes())
         }
-        _ => return Err(Refusal::Malformed("The header Sec-WebSocket-Key is missing.")),
+        Some(_) => {
+            return Err(Refusal::Malformed("The header Sec-WebSocket-Key is not 16 bytes in base64."));
+        }
+        None => return Err(Refusal::Malformed("The header Sec-WebSocket-Key is missing.")),
     };
     let (key, raw_identity) = station_of(head.uri.path(), config)?;
     let credentials = authenticate::read(headers, &key.station, raw_identity);
@@ -260,6 +270,17 @@ fn station_of<'a>(path: &'a str, config: &Config) -> Result<(StationKey, &'a str
     };
     Ok((StationKey { tenant, station }, raw))
 }
+
+/// Whether a key is what RFC 6455, 4.1 makes it: sixteen bytes. What answers to anything else may be a cache or a proxy
+/// that understood nothing. Bits that say nothing behind the last byte are borne.
+fn is_key(key: &[u8]) -> bool {
+    KEY.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+}
+
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Whether a header that is a list of tokens holds this one, in any case of letters.
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
@@ -356,7 +377,23 @@ mod tests {
     #[test]
     fn h15_what_is_no_upgrade_gets_426_or_400() {
         type Spoil = fn(&mut Parts);
-        let cases: [(&str, Spoil, u16); 7] = [
+        let cases: [(&str, Spoil, u16); 11] = [
+            ("no version", |head| drop(head.headers.remove("sec-websocket-version")), 426),
+            (
+                "a key that is short",
+                |head| drop(head.headers.insert("sec-websocket-key", "dGhlIHNhbXBsZQ==".parse().unwrap())),
+                400,
+            ),
+            (
+                "a key that is no base64",
+                |head| {
+                    drop(
+                        head.headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZ!==".parse().unwrap()),
+                    );
+                },
+                400,
+            ),
+            ("an empty key", |head| drop(head.headers.insert("sec-websocket-key", "".parse().unwrap())), 400),
             ("plain GET", |head| drop(head.headers.remove("upgrade")), 426),
             ("h2c", |head| drop(head.headers.insert("upgrade", "h2c".parse().unwrap())), 426),
             (

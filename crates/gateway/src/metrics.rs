@@ -236,7 +236,7 @@ impl Metrics {
 
     pub(crate) fn refused(&self, refusal: &Refusal) {
         let reason = match refusal {
-            Refusal::NotAnUpgrade => RefusedFor::NotAnUpgrade,
+            Refusal::NotAnUpgrade | Refusal::WebSocketVersion => RefusedFor::NotAnUpgrade,
             Refusal::Malformed(_) | Refusal::Identity(_) => RefusedFor::Malformed,
             Refusal::Path => RefusedFor::Path,
             Refusal::Unknown => RefusedFor::Unknown,
