@@ -5,6 +5,7 @@
 //! [`Transactions`]. Without a token the API serves programs of this machine only, and must be bound to a loopback address.
 
 pub mod admin;
+mod body;
 mod commands;
 mod guard;
 mod judge;
@@ -85,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/trace", get(trace::watch))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
+        .layer(middleware::from_fn(body::in_time))
         .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)

@@ -1,14 +1,8 @@
-//! Ports: bound with errors that name the flag, served until told to stop.
+//! Ports: bound with errors that name the flag.
 
-use super::Served;
 use crate::exit::{Exit, Failure};
-use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
-
-/// How long requests in hand may take once it was told to stop.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Binds an address.
 pub(crate) async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -29,26 +23,4 @@ pub(crate) async fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener,
         };
         Failure::new(Exit::Unreachable, why)
     })
-}
-
-/// Serves HTTP.
-pub(super) fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> Served {
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stopped.clone().cancelled_owned());
-        let bounded = async {
-            stopped.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
-        tokio::select! {
-            served = serving.into_future() => {
-                if let Err(error) = served {
-                    warn!(%error, "a front end has failed");
-                }
-            }
-            // Who keeps a connection open without a request is not waited for.
-            () = bounded => {}
-        }
-    });
-    Served { stop, task }
 }

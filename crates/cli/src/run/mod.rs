@@ -10,6 +10,7 @@ mod limits;
 mod line;
 mod listen;
 mod ports;
+mod serve;
 mod signals;
 pub(crate) mod store;
 mod watch;
@@ -180,8 +181,8 @@ impl Running {
         });
         let admin_router = admin::router(Arc::new(registry), watch::readiness(&ready, &embedded, &central));
         let mut front_ends = vec![
-            listen::serve(api, api_router, api_stop),
-            listen::serve(admin, admin_router, CancellationToken::new()),
+            serve::serve(api, api_router, api_stop),
+            serve::serve(admin, admin_router, CancellationToken::new()),
         ];
         front_ends.push(watch::disks(embedded, central.clone()));
         let demo = demo::Demo::start(&settings, addresses.stations, &*directory).await?;
