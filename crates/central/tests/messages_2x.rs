@@ -415,7 +415,8 @@ async fn a_send_is_kept_and_never_answered() {
     let data = r#"{"id":1,"pending":0,"basetime":"2026-01-01T00:00:00Z","data":[{"t":0,"v":"1.10"}]}"#;
     for payload in [data, "{}"] {
         let frame = format!(r#"[6,"s","NotifyPeriodicEventStream",{payload}]"#);
-        let context = station.next();
+        let mut context = station.next();
+        context.keyed = false;
         for _ in ["first", "handed over again"] {
             let answer = site.router.answer(&context, frame.clone().into()).await;
             assert_eq!(answer.frame, None);

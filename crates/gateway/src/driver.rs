@@ -11,6 +11,7 @@ use crate::{
     liveness::{Liveness, Sign},
     metrics::{By, Cause},
     registry::{Handle, Parcel},
+    sends::Sends,
     shared::{Shared, now},
     socket::{Input, Lost, Socket},
     tap::Seen,
@@ -31,8 +32,8 @@ use switchboard_bus::{
 use switchboard_directory::{JournalEntry, OutboxEntry};
 use switchboard_rpc::{
     Connection, ErrorCode, Frame, MessageId, close,
-    connection::{AnswerError, CallRefused, Called, Event, Outgoing, Role, TransmitKind},
-    frame::{write_error, write_result},
+    connection::{AnswerError, CallRefused, Called, Event, Outgoing, Role, Sent, TransmitKind},
+    frame::{json_string, write_error, write_result},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -97,6 +98,8 @@ pub(crate) struct Conversation<'a, S> {
     publishing: Option<(u32, BoxFuture<'a, Result<(), PublishError>>)>,
     /// Requests to the directory, one after another.
     errands: VecDeque<BoxFuture<'a, Finished>>,
+    /// Not acknowledged yet. Boxed, as few stations ever send one.
+    sends: Option<Box<Sends>>,
     commands: Commands,
     registration: Option<Registration>,
     /// The station's first call was answered, so that commands may go out.
@@ -132,6 +135,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             handed_over: now,
             publishing: None,
             errands: VecDeque::new(),
+            sends: None,
             commands: Commands::default(),
             registration,
             released: false,
@@ -206,6 +210,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 }
                 _ => {}
             }
+        }
+        if let Some(sends) = &self.sends {
+            // They were handed over, and their worker may well have them. Nobody will ask again.
+            self.lose_sends(sends.len());
         }
         self.shared.metrics.add(&self.connection.take_stats());
         let Self { shared, handle, mut errands, socket, .. } = self;
@@ -285,6 +293,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             let presence = Named { shared: self.shared, handle: self.handle };
             self.desk.handle_timeout(now, &presence, &self.shared.rules);
         }
+        if due(self.sends.as_ref().and_then(|sends| sends.poll_timeout())) {
+            self.send_again(now);
+        }
         match self.liveness.handle_timeout(now, &self.shared.liveness) {
             // A station that does not read would only collect pings.
             Some(Sign::Ping) if self.blocked.is_none() => {
@@ -306,12 +317,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             progress = true;
             match event {
                 Event::Called(called) => self.take_call(called, now),
-                Event::Sent(sent) => self.hand_on(Kind::Send, &sent.action, sent.frame, now),
-                Event::ResultError { code, description, .. } => {
+                Event::Sent(sent) => self.take_send(sent, now),
+                Event::ResultError { id, code, description, .. } => {
+                    self.shared.metrics.result_errors.inc();
                     tracing::warn!(
                         station = %self.handle.key.station, %code, %description,
                         "the station could not read an answer of ours"
                     );
+                    self.shared.tell_event(self.handle, result_error_event(&id, &code, &description));
                 }
                 Event::Ended { key, outcome } => {
                     if let Some(open) = self.commands.ended(key) {
@@ -492,7 +505,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     fn handle_answer(&mut self, seq: u64, frame: Bytes, registration: Option<Registration>, now: Instant) {
         if !self.desk.handle_answer(seq) {
-            self.shared.metrics.answers_late.inc();
+            if frame.is_empty() && self.sends.as_mut().is_some_and(|sends| sends.acknowledge(seq)) {
+                self.shared.processing_is_back();
+                if self.sends.as_ref().is_some_and(|sends| sends.is_empty()) {
+                    self.sends = None;
+                }
+            } else {
+                self.shared.metrics.answers_late.inc();
+            }
             return;
         }
         let Some(called) = self.called.take() else { return };
@@ -741,11 +761,50 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         self.advance_outbox();
     }
 
-    /// Hands on what nobody answers.
-    fn hand_on(&self, kind: Kind, action: &ByteString, frame: ByteString, now: Instant) {
-        let mut metadata = self.metadata(kind, action);
-        metadata.received_at_ms = Some(self.shared.clock.wall_ms(now));
+    /// Hands on what nobody answers, and keeps it until processing says that it was dealt with.
+    fn take_send(&mut self, sent: Sent, now: Instant) {
+        let Sent { seq, action, frame, received, .. } = sent;
+        self.publish_send(seq, &action, frame.clone(), received, 1);
+        if !self.sends.get_or_insert_default().take(seq, action, frame, received, now) {
+            self.shared.metrics.sends_lost.inc();
+            tracing::debug!(station = %self.handle.key.station, "more SENDs than processing takes; the oldest goes");
+        }
+    }
+
+    fn publish_send(
+        &self,
+        seq: u64,
+        action: &ByteString,
+        frame: ByteString,
+        received: Instant,
+        attempt: u32,
+    ) {
+        let mut metadata = self.metadata(Kind::Send, action);
+        metadata.seq = Some(seq);
+        metadata.attempt = attempt;
+        metadata.received_at_ms = Some(self.shared.clock.wall_ms(received));
         self.shared.tell(self.call_address(), Envelope { metadata, body: frame.into_bytes() });
+    }
+
+    fn send_again(&mut self, now: Instant) {
+        let Some(sends) = &mut self.sends else { return };
+        let presence = Named { shared: self.shared, handle: self.handle };
+        let (again, lost) = sends.handle_timeout(now, &presence, self.shared.rules.answer_deadline);
+        if sends.is_empty() {
+            self.sends = None;
+        }
+        if lost > 0 {
+            self.lose_sends(lost);
+        }
+        for waiting in again {
+            self.shared.metrics.handed_over_again.inc();
+            self.publish_send(waiting.seq, &waiting.action, waiting.frame, waiting.received, waiting.attempt);
+        }
+    }
+
+    fn lose_sends(&self, lost: usize) {
+        self.shared.metrics.sends_lost.inc_by(u64::try_from(lost).unwrap_or(u64::MAX));
+        tracing::warn!(station = %self.handle.key.station, lost, "SENDs were not processed in time, and are gone");
     }
 
     fn metadata(&self, kind: Kind, action: &ByteString) -> Metadata {
@@ -801,10 +860,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// Has the task woken when something is due. A timer that goes off too early costs less than moving it each time.
     fn arm(&mut self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>, now: Instant) {
         let blocked = self.blocked.map(|since| since + self.shared.config.write_timeout);
-        let next = [self.connection.poll_timeout(), self.desk.poll_timeout(), blocked, self.drain_until]
-            .into_iter()
-            .flatten()
-            .fold(self.liveness.poll_timeout(&self.shared.liveness), Instant::min);
+        let sends = self.sends.as_ref().and_then(|sends| sends.poll_timeout());
+        let next =
+            [self.connection.poll_timeout(), self.desk.poll_timeout(), sends, blocked, self.drain_until]
+                .into_iter()
+                .flatten()
+                .fold(self.liveness.poll_timeout(&self.shared.liveness), Instant::min);
         if self.armed.is_none_or(|armed| next < armed || armed <= now) {
             timer.as_mut().reset(next.into());
             self.armed = Some(next);
@@ -865,6 +926,16 @@ async fn end_in_outbox(
     if let Err(error) = shared.directory.outbox_end(key, id, outcome, frame, now_ms).await {
         tracing::warn!(station = %key.station, %error, "the end of a command could not be recorded");
     }
+}
+
+/// What others are told of a CALLRESULTERROR.
+fn result_error_event(id: &MessageId, code: &str, description: &str) -> String {
+    format!(
+        r#"{{"event":"result-error","id":{},"code":{},"description":{}}}"#,
+        id.as_json(),
+        json_string(code),
+        json_string(description)
+    )
 }
 
 const fn core_registration(registration: Registration) -> switchboard_rpc::Registration {

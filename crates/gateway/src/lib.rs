@@ -50,6 +50,7 @@ mod metrics;
 mod patience;
 mod presence;
 mod registry;
+mod sends;
 mod shared;
 mod socket;
 mod tap;

@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) journal_refused: Counter,
     pub(crate) workers: Gauge,
     pub(crate) sends: Counter,
+    pub(crate) sends_lost: Counter,
+    pub(crate) result_errors: Counter,
     pub(crate) bad_frames: Counter,
     pub(crate) calls_repeated: Counter,
     pub(crate) station_answers_unmatched: Counter,
@@ -139,6 +141,8 @@ impl Metrics {
             journal_refused: Counter::default(),
             workers: Gauge::default(),
             sends: Counter::default(),
+            sends_lost: Counter::default(),
+            result_errors: Counter::default(),
             calls_repeated: Counter::default(),
             station_answers_unmatched: Counter::default(),
             compression: compression::Counters::register(registry, &bad_frames),
@@ -215,6 +219,16 @@ impl Metrics {
             "sends_received",
             "Messages of stations that want no answer",
             metrics.sends.clone(),
+        );
+        registry.register(
+            "sends_lost",
+            "Messages that want no answer and that processing did not acknowledge in time",
+            metrics.sends_lost.clone(),
+        );
+        registry.register(
+            "result_errors_received",
+            "Answers of ours that stations could not read (CALLRESULTERROR)",
+            metrics.result_errors.clone(),
         );
         registry.register("frames_bad", "Texts of stations that are no frames", metrics.bad_frames.clone());
         registry.register(

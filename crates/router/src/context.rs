@@ -24,8 +24,9 @@ pub struct Context {
     pub generation: u64,
     /// Which call of the connection.
     pub seq: u64,
-    /// Whether generation and seq name the call, so that they are its [`Key`]. Not so for a SEND (2.1), which is neither
-    /// answered nor handed over again.
+    /// Whether generation and seq are the call's [`Key`]. Not so for a SEND (2.1): it has a number, but nothing orders
+    /// SENDs among the calls, so that a lower number does not make it stale. One that is handed over again is told by
+    /// what it says.
     pub keyed: bool,
     /// 1 for the first hand-over, more when the call is handed over again.
     pub attempt: u32,

@@ -423,7 +423,9 @@ impl Connection {
 
     fn sent(&mut self, frame: ByteString, layout: &Layout, received: Instant) {
         self.stats.sends_received += 1;
+        let seq = self.inbound.next_seq();
         self.report(Event::Sent(Sent {
+            seq,
             id: layout.id(&frame),
             action: layout.name(&frame),
             payload: layout.payload(&frame),

@@ -64,8 +64,9 @@ impl Calls {
         }
         context.caller.clone_from(&this.caller);
         this.metrics.taken.inc();
+        let is_numbered = metadata.seq.is_some();
         let reply = Reply::new(metadata, done);
-        let (held, reply) = if context.keyed {
+        let (held, reply) = if is_numbered {
             match Held::new(this, in_hand_key(&context), reply) {
                 Some((held, reply)) => (Some(held), reply),
                 None => return Ok(()),

@@ -34,7 +34,7 @@ impl Reply {
         let call = &self.metadata;
         let body = match (&answer.frame, call.kind) {
             (Some(frame), _) => frame.clone(),
-            // A SEND has no answer; if its gateway counts it, that it was dealt with is told by an empty one.
+            // A SEND has no answer; its gateway, which holds it until then, is told by an empty one.
             (None, Kind::Send) if call.seq.is_some() => Bytes::new(),
             // Stale: the gateway gave it up long ago.
             (None, _) => return None,
@@ -74,10 +74,11 @@ pub(crate) fn context(metadata: &Metadata, mode: Mode) -> Result<Context, Missin
     context.tenant = metadata.tenant.clone();
     context.gateway = connection.gateway.clone();
     context.generation = connection.generation;
-    context.keyed = metadata.seq.is_some();
-    if !context.keyed && metadata.kind == Kind::Call {
+    if metadata.seq.is_none() && metadata.kind == Kind::Call {
         return Err(Missing("the number of the call is missing"));
     }
+    // SENDs do not wait for one another, nor for the calls beside them: a lower number is not a sign of a stale one.
+    context.keyed = metadata.kind == Kind::Call;
     context.seq = metadata.seq.unwrap_or_default();
     context.attempt = metadata.attempt;
     context.journal = metadata.journal;

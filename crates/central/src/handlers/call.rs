@@ -34,8 +34,9 @@ impl FromCall<Central> for Call {
             tenant: context.tenant.clone(),
             station: context.station.clone(),
             version: context.version,
-            // Directories give generations from the clock; 0 is a context that nobody filled in.
-            key: (context.generation != 0 || context.journal.is_some()).then(|| context.key()),
+            // Directories give generations from the clock; 0 is a context that nobody filled in. A SEND has no key.
+            key: (context.keyed && (context.generation != 0 || context.journal.is_some()))
+                .then(|| context.key()),
             journalled: context.journal.is_some(),
             payload: parts.payload.clone(),
             warnings: parts

@@ -2,7 +2,7 @@
 
 use super::call::{Answered, Call, Gate, notices, parts};
 use super::readings::stamp_of;
-use crate::books::{Ledger, Part};
+use crate::books::{Ledger, Part, Stamp};
 use crate::central::Central;
 use switchboard_messages::{Message, NoResponse, Timestamp, v21 as ocpp};
 use switchboard_router::{Router, State};
@@ -69,11 +69,6 @@ notices! {
         natural: None,
         answer: ocpp::ClosePeriodicEventStreamResponse::default(),
     }
-    // A SEND, which nothing answers, and which a station therefore never repeats.
-    notify_periodic_event_stream(_message: ocpp::NotifyPeriodicEventStreamRequest) {
-        natural: None,
-        answer: NoResponse,
-    }
     // Nobody here makes dynamic schedules.
     pull_dynamic_schedule_update(_message: ocpp::PullDynamicScheduleUpdateRequest) {
         natural: None,
@@ -87,6 +82,24 @@ notices! {
             ..ocpp::VatNumberValidationResponse::new(message.vat_number.clone(), ocpp::GenericStatus::Rejected)
         },
     }
+}
+
+/// A SEND, which has no key: one that is handed over again says the same of the same time.
+async fn notify_periodic_event_stream(
+    State(central): State<Central>,
+    call: Call,
+    message: ocpp::NotifyPeriodicEventStreamRequest,
+) -> Answered<ocpp::NotifyPeriodicEventStreamRequest> {
+    // The stand-in of a time is a digest of its text.
+    let digest = Stamp::new(&*call.payload, None).us;
+    let natural = format!("{} {} {digest:x}", stamp_of(message.basetime).us, message.id);
+    central
+        .keep::<ocpp::NotifyPeriodicEventStreamRequest>(Gate::Accepted, call, move |ledger, call| {
+            let action = ocpp::NotifyPeriodicEventStreamRequest::ACTION;
+            ledger.notice(action, Some(&natural), &call.payload)?;
+            Ok(NoResponse)
+        })
+        .await
 }
 
 /// No certificate is checked here: each is answered with that, and may be asked for again at once.

@@ -268,15 +268,3 @@ async fn a_workers_sign_of_life_opens_the_door_although_no_station_is_left_to_fi
     world.bus.publish(Address::Presence, envelope).await.unwrap();
     assert!(world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 101"));
 }
-
-#[tokio::test]
-async fn a_send_is_handed_on_and_not_answered() {
-    let world = World::start(|_| {}).await;
-    let processing = world.obliging().await;
-    let mut station = world.station_with("A", "ocpp2.1").await;
-    station.send(r#"[6,"s","NotifyPeriodicEventStream",{"id":1}]"#).await;
-    assert_eq!(station.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
-    let send = processing.call(0);
-    assert_eq!((send.metadata.kind, send.metadata.seq), (Kind::Send, None));
-    assert_eq!(send.body, r#"[6,"s","NotifyPeriodicEventStream",{"id":1}]"#);
-}

@@ -9,3 +9,4 @@ mod handshake;
 mod life_cycle;
 mod moody;
 mod support;
+mod unanswered;

@@ -112,7 +112,7 @@ pub enum TransmitKind {
 /// A CALL of the peer, to be answered with [`Connection::answer`](super::Connection::answer).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Called {
-    /// Which call of this connection it is; rises with each.
+    /// Which call of this connection it is; rises with each, and with each SEND.
     pub seq: u64,
     /// The id that the answer must carry.
     pub id: MessageId,
@@ -129,6 +129,8 @@ pub struct Called {
 /// A SEND of the peer (2.1), never answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
+    /// Its number among the calls and SENDs of this connection.
+    pub seq: u64,
     /// Its id.
     pub id: MessageId,
     /// What it is about.

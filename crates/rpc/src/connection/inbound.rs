@@ -78,6 +78,12 @@ impl Inbound {
         self.last_seq
     }
 
+    /// A number for something that is no call.
+    pub(super) const fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
     /// The number of the call in hand, if it has been given out.
     pub(super) fn in_hand(&self) -> Option<u64> {
         self.in_hand.as_ref().filter(|_| self.given).map(|call| call.seq)

@@ -67,6 +67,14 @@ pub fn write_result_error(id: &MessageId, code: ErrorCode, description: &str, de
     write_refusal(b"[5,", id, code, description, details, Version::V21)
 }
 
+/// A text as a JSON string, cut to [`DESCRIPTION_CHARACTERS_MAX`] characters.
+#[must_use]
+pub fn json_string(text: &str) -> ByteString {
+    let mut json = Vec::with_capacity(text.len() + 2);
+    text::write_string(&mut json, text, DESCRIPTION_CHARACTERS_MAX);
+    ByteString::try_from(json).unwrap_or_default()
+}
+
 fn write_refusal(
     start: &[u8],
     id: &MessageId,
