@@ -1,6 +1,11 @@
 //! `POST /v1/stations/{id}/commands`: one command, and its true outcome.
 
-use crate::{State, judge::judge, problem::Problem, stations::station_id};
+use crate::{
+    State,
+    judge::{faults, judge},
+    problem::{Place, Problem},
+    stations::station_id,
+};
 use axum::{
     Json,
     body::Bytes,
@@ -64,6 +69,9 @@ pub(crate) struct OutcomeView {
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<String>,
+    /// Why the station's answer cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<Place>,
 }
 
 /// Sends a command and answers when its outcome is known.
@@ -77,27 +85,28 @@ pub(crate) async fn send(
     let request: Request = crate::json_body(&headers, &body)?;
     let options = options(&request)?;
     let payload = request.payload.as_ref().map_or("{}", |payload| payload.get());
-    if request.raw {
-        // Without a schema only what every CALL must be can be asked: the commander refuses what is no object.
-    } else {
-        let location = state.directory().locate(&key, crate::now_ms()).await?;
-        let spoken = location.map(|location| [location.version]);
-        judge(
-            spoken.as_ref().map_or(&Version::ALL[..], |version| &version[..]),
-            &request.action,
-            payload.as_bytes(),
-        )?;
+    let location = state.directory().locate(&key, crate::now_ms()).await?;
+    let spoken = location.map(|location| location.version);
+    // Without a schema only what every CALL must be can be asked: the commander refuses what is no object.
+    if !request.raw {
+        let versions = spoken.as_ref().map_or(&Version::ALL[..], std::slice::from_ref);
+        judge(versions, &request.action, payload.as_bytes())?;
     }
     let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
     let outcome =
         state.commander().command(&key.tenant, &key.station, &request.action, payload, options).await?;
     tracing::info!(station = %key.station, action = request.action, outcome = name(&outcome), "command");
+    let faults = match (&outcome, spoken) {
+        (Outcome::Answered(payload), Some(version)) => faults(version, &request.action, payload.as_bytes()),
+        _ => Vec::new(),
+    };
     Ok(Json(OutcomeView {
         station: key.station.to_string(),
         outcome: name(&outcome),
         key: request.key,
         context: request.context,
         action: request.action,
+        faults,
         ..view(outcome)
     }))
 }
@@ -158,6 +167,7 @@ fn view(outcome: Outcome) -> OutcomeView {
         details: None,
         key: None,
         context: None,
+        faults: Vec::new(),
     };
     // The station's text was found to be a frame, whose insides need not be JSON: then it is told as a text.
     let raw = |text: &str| {

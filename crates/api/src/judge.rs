@@ -1,7 +1,7 @@
 //! Judges a command before it goes out: V09, what we send is strictly valid.
 
 use crate::problem::{Place, Problem};
-use switchboard_messages::{Sender, Violation, action, actions, v16, v21, v201};
+use switchboard_messages::{Mode, Sender, Violation, action, actions, response_faults, v16, v21, v201};
 use switchboard_rpc::Version;
 
 const RAW: &str = "send it as it is with \"raw\": true, or --raw on the command line";
@@ -36,12 +36,18 @@ pub(crate) fn judge(versions: &[Version], name: &str, payload: &[u8]) -> Result<
     Err(refusal.unwrap_or_else(|| unknown(versions, name)))
 }
 
+/// What is wrong with what a station answered, read leniently; nothing if it can be read, or nobody knows what is right.
+pub(crate) fn faults(version: Version, name: &str, payload: &[u8]) -> Vec<Place> {
+    let faults = response_faults(version, name, payload, Mode::Lenient);
+    faults.iter().flat_map(|violations| &violations.0).map(place).collect()
+}
+
+fn place(violation: &Violation) -> Place {
+    Place { pointer: violation.pointer.clone(), expected: format!("expected {}", violation.expected) }
+}
+
 fn invalid(version: Version, name: &str, violations: &[Violation]) -> Problem {
     let detail = format!("the payload is no {name} of OCPP {}", version.as_str());
-    let place = |violation: &Violation| Place {
-        pointer: violation.pointer.clone(),
-        expected: format!("expected {}", violation.expected),
-    };
     Problem::bad_request("invalid_payload", detail).at(violations.iter().map(place).collect()).hint(RAW)
 }
 
@@ -85,6 +91,19 @@ mod tests {
         assert_eq!(refused(&[Version::V16], "RemoteStartTransaction", start).await, Value::Null);
         assert_eq!(refused(&Version::ALL, "RemoteStartTransaction", start).await, Value::Null);
         assert_eq!(refused(&Version::ALL, "DataTransfer", r#"{"vendorId":"x"}"#).await, Value::Null);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_says_where() {
+        for (version, action, answer, pointer) in [
+            (Version::V16, "Reset", r#"{"status":"Accepted"}"#, None),
+            (Version::V16, "Reset", "{}", Some("/status")),
+            (Version::V21, "Reset", r#"{"status":1}"#, Some("/status")),
+            (Version::V21, "Frobnicate", "{}", None),
+        ] {
+            let faults = faults(version, action, answer.as_bytes());
+            assert_eq!(faults.first().map(|place| place.pointer.as_str()), pointer, "{action} {answer}");
+        }
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! Commands to stations: finds the gateway, hands the command over, and waits for its true outcome.
 
 mod outcome;
+mod unfit;
 mod waiting;
 
 pub use outcome::Outcome;
+pub use unfit::{Judge, object};
 
 use crate::contract::{
     Address, Bus, Consumer, PublishError, SubscribeError, Subscribed, Subscription, Topic,
@@ -176,11 +178,19 @@ impl Commander {
         locator: Arc<dyn Locator>,
     ) -> Result<Self, SubscribeError> {
         let inbox = inbox.into();
-        let waiting = Arc::new(Waiting::new(Self::IN_FLIGHT_MAX));
+        let waiting = Arc::new(Waiting::new(Self::IN_FLIGHT_MAX, Arc::downgrade(&bus)));
         let subscription = Subscription { topic: Topic::Inbox(inbox.clone()), in_hand_max: NonZeroU32::MAX };
         let consumer: Arc<dyn Consumer> = Arc::<Waiting>::clone(&waiting);
         let subscribed = bus.subscribe(subscription, consumer).await?;
         Ok(Self(Arc::new(Inner { bus, inbox, locator, waiting, _subscribed: subscribed })))
+    }
+
+    /// Has answers of stations judged: one of a 2.1 station that is not fit gets a CALLRESULTERROR (C12). The first judge
+    /// stays. Whoever waits for the answer is given it all the same, and judges for themselves.
+    #[must_use]
+    pub fn judging(self, judge: Judge) -> Self {
+        self.0.waiting.judge_with(judge);
+        self
     }
 
     /// Sends a command and waits for its outcome.

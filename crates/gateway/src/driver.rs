@@ -622,7 +622,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         }
     }
 
-    fn command_ended(&mut self, open: Open, outcome: OutcomeKind, frame: Bytes) {
+    fn command_ended(&mut self, mut open: Open, outcome: OutcomeKind, frame: Bytes) {
+        if outcome == OutcomeKind::Answered {
+            // So that whoever cannot read the answer can say so, to this connection (C12).
+            open.metadata.version = Some(self.handle.version);
+            open.metadata.connection = Some(self.shared.connection(self.handle.generation));
+        }
         if open.outbox {
             let (shared, handle) = (self.shared, self.handle);
             let id = open.metadata.command_id.clone().unwrap_or_default();

@@ -130,6 +130,7 @@ impl Shared {
         metadata.tenant = command.tenant;
         metadata.station = command.station;
         metadata.version = command.version;
+        metadata.connection = command.connection;
         metadata.action = command.action;
         metadata.command_id = command.command_id;
         metadata.context = command.context;

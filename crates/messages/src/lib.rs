@@ -40,6 +40,7 @@ mod generated;
 mod json;
 mod message;
 mod read;
+mod response;
 mod scan;
 mod schema;
 mod timestamp;
@@ -59,5 +60,6 @@ pub use generated::v21;
 #[cfg(feature = "v201")]
 pub use generated::v201;
 pub use json::{CustomData, Json, NotJson};
+pub use response::response_faults;
 pub use switchboard_rpc::Version;
 pub use timestamp::{Form, NotATimestamp, Timestamp};

@@ -6,14 +6,23 @@ use futures_util::future::BoxFuture;
 use std::sync::{Arc, Weak};
 use switchboard_bus::{
     Commander, Consumer, Done, Envelope, Kind, Lane, OutcomeKind,
-    command::{Options, Outcome as Reported},
+    command::{Options, Outcome as Reported, object},
 };
+use switchboard_messages::{Mode, response_faults};
 use switchboard_router::{Caller, Command, Context, Ended, Outcome};
-use switchboard_rpc::{Frame, Version};
+use switchboard_rpc::{ErrorCode, Frame, Version};
 use tokio::sync::Semaphore;
 
 /// How many outcomes are handled at once.
 pub(crate) const OUTCOMES_MAX: u32 = 256;
+
+/// What is wrong with a station's answer to a command, read leniently: the code and the words in which 2.1 tells the
+/// station so (C12). None if it can be read. For [`Commander::judging`]; a worker's commander is given it.
+#[must_use]
+pub fn unfit_answer(version: Version, action: &str, payload: &[u8]) -> Option<(ErrorCode, String)> {
+    let violations = response_faults(version, action, payload, Mode::Lenient)?;
+    Some((violations.code(), violations.to_string()))
+}
 
 /// The way from handlers to stations: over the bus.
 pub(crate) struct Way {
@@ -25,6 +34,7 @@ pub(crate) struct Way {
 
 impl Way {
     pub(crate) fn new(commander: Commander, calls: Weak<Calls>) -> Self {
+        let commander = commander.judging(unfit_answer);
         Self { commander, calls, room: Arc::new(Semaphore::new(Commander::IN_FLIGHT_MAX)) }
     }
 }
@@ -109,6 +119,7 @@ pub(crate) struct Inbox(pub(crate) Arc<Calls>);
 impl Consumer for Inbox {
     fn deliver(&self, envelope: Envelope, done: Done) {
         let calls = &self.0;
+        object(&calls.bus, unfit_answer, &envelope);
         match ended(envelope) {
             Ok((mut context, ended)) => {
                 calls.metrics.outcomes.inc();

@@ -16,6 +16,7 @@ mod presence;
 mod reply;
 mod worker;
 
+pub use commands::unfit_answer;
 pub use config::{Config, ModeOf};
 pub use metrics::Metrics;
 pub use worker::{ServeError, Worker, serve};

@@ -1,11 +1,11 @@
 //! Who waits for which outcome.
 
-use super::Outcome;
-use crate::{Consumer, Done, Envelope, Kind};
+use super::{Judge, Outcome, unfit};
+use crate::{Bus, Consumer, Done, Envelope, Kind};
 use bytestring::ByteString;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -15,6 +15,9 @@ pub(super) struct Waiting {
     waiters: Mutex<Waiters>,
     max: usize,
     unexpected: AtomicU64,
+    judge: OnceLock<Judge>,
+    /// The bus holds this, as a consumer.
+    bus: Weak<dyn Bus>,
 }
 
 #[derive(Debug, Default)]
@@ -26,8 +29,12 @@ struct Waiters {
 }
 
 impl Waiting {
-    pub(super) fn new(max: usize) -> Self {
-        Self { waiters: Mutex::default(), max, unexpected: AtomicU64::new(0) }
+    pub(super) fn new(max: usize, bus: Weak<dyn Bus>) -> Self {
+        Self { waiters: Mutex::default(), max, unexpected: AtomicU64::new(0), judge: OnceLock::new(), bus }
+    }
+
+    pub(super) fn judge_with(&self, judge: Judge) {
+        self.judge.get_or_init(|| judge);
     }
 
     /// None if as many wait already as may.
@@ -72,7 +79,13 @@ impl Consumer for Waiting {
         let metadata = &envelope.metadata;
         let told = match (metadata.kind, &metadata.command_id, metadata.outcome) {
             (Kind::Outcome, Some(id), Some(kind)) => {
-                self.end(id, &Outcome::of(kind, &envelope.body, metadata.version))
+                let outcome = Outcome::of(kind, &envelope.body, metadata.version);
+                if let Some(judge) = self.judge.get()
+                    && let Some(bus) = self.bus.upgrade()
+                {
+                    unfit::object(&bus, *judge, &envelope);
+                }
+                self.end(id, &outcome)
             }
             _ => false,
         };

@@ -80,6 +80,15 @@ struct Outcome<'a> {
     payload: Option<&'a RawValue>,
     code: Option<String>,
     description: Option<String>,
+    #[serde(default)]
+    faults: Vec<Fault>,
+}
+
+/// Why an answer cannot be read.
+#[derive(Deserialize)]
+struct Fault {
+    pointer: String,
+    expected: String,
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -109,7 +118,11 @@ fn sentence(station: &str, action: &str, outcome: &Outcome<'_>) -> String {
         }
         other => format!("{station}: {other}"),
     };
-    output::printable(sentence.trim_end())
+    let mut sentence = output::printable(sentence.trim_end());
+    for Fault { pointer, expected } in &outcome.faults {
+        sentence.push_str(&format!("\n  not a valid answer: {}: {expected}", output::printable(pointer)));
+    }
+    sentence
 }
 
 /// The exit code that tells the outcome.

@@ -141,6 +141,9 @@ impl Running {
             .context("the bus refuses")?;
         let duties =
             Commander::new(Arc::clone(&bus), "central", locations).await.context("the bus refuses")?;
+        // C12, also for commands that no handler sent.
+        let commander = commander.judging(switchboard_worker::unfit_answer);
+        let duties = duties.judging(switchboard_worker::unfit_answer);
 
         let mut worker = switchboard_worker::Config::default();
         worker.mode = if settings.strict { Mode::Strict } else { Mode::Lenient };

@@ -1,8 +1,9 @@
 //! What is never answered: SEND and CALLRESULTERROR of 2.1 (F16, C12).
 
-use crate::support::{Heard, Reply, World, answer, id, until};
+use crate::support::{Heard, Reply, World, answer, id, until, within};
 use bytes::Bytes;
 use switchboard_bus::{Address, Bus as _, Envelope, Kind, Metadata, Topic};
+use switchboard_rpc::ErrorCode;
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
 const SEND: &str = r#"[6,"s","NotifyPeriodicEventStream",{"id":1}]"#;
@@ -99,4 +100,41 @@ async fn c12_a_result_error_of_processing_reaches_its_connection_and_no_other() 
     tell(connection.generation, r#"[4,"no such frame","FormatViolation","",{}]"#);
     tell(connection.generation, r#"[5,"of this","FormatViolation","",{}]"#);
     assert_eq!(station.receive().await, r#"[5,"of this","FormatViolation","",{}]"#);
+}
+
+#[tokio::test]
+async fn c12_an_answer_that_its_receiver_cannot_read_gets_a_result_error_in_2_1_only() {
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let commander = world.commander().await.judging(|_, action, payload| {
+        let fit = action != "Reset" || payload != b"{}";
+        (!fit).then(|| (ErrorCode::OccurrenceConstraintViolation, "/status: expected a text".to_owned()))
+    });
+    for (protocol, answer, objection) in [
+        ("ocpp2.1", "{}", Some(r#""OccurrenceConstraintViolation","/status: expected a text",{}]"#)),
+        ("ocpp2.1", r#"{"status":"Accepted"}"#, None),
+        ("ocpp2.0.1", "{}", None),
+    ] {
+        let mut station = world.station_with("A", protocol).await;
+        assert_eq!(station.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+        let asking = tokio::spawn({
+            let commander = commander.clone();
+            async move {
+                let options = switchboard_bus::command::Options::default();
+                commander.command(&"default".into(), &id("A"), "Reset", Bytes::new(), options).await
+            }
+        });
+        let command = station.receive().await;
+        let id = command.split(',').nth(1).unwrap().to_owned();
+        station.send(&format!("[3,{id},{answer}]")).await;
+        if let Some(objection) = objection {
+            assert_eq!(station.receive().await, format!("[5,{id},{objection}"));
+        }
+        // It was answered, whatever that is worth; and nothing else was written.
+        let outcome = within("its outcome", asking).await.unwrap().unwrap();
+        assert_eq!(outcome, switchboard_bus::command::Outcome::Answered(answer.into()));
+        assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
+        station.close().await;
+        until("it is gone", || world.gateway.connections() == 0).await;
+    }
 }
