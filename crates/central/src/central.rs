@@ -309,7 +309,7 @@ impl Central {
             .await
     }
 
-    async fn of_station<R: Send + 'static>(
+    pub(crate) async fn of_station<R: Send + 'static>(
         &self,
         tenant: &str,
         station: &str,

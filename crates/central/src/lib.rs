@@ -39,6 +39,7 @@ mod details;
 mod duty;
 mod handlers;
 mod metrics;
+mod operations;
 mod store;
 mod views;
 
@@ -51,6 +52,8 @@ pub use details::Details;
 pub use duty::{Attendance, Duty, DutyState, Line, Order};
 pub use store::{OpenError, StoreError, StoreStats};
 pub use views::{
-    Alarm, Connector, Events, MeterReading, Moment, Notice, OddStop, Report, Station, Token, Transaction,
-    TransactionFilter, UnreadableMessage, Warning,
+    Alarm, At, Attribute, Connector, DesiredProfile, DeviceVariable, EventFilter, Events, Job, Jobs,
+    MeterReading, Moment, Notice, OddStop, Profiles, Report, ReportState, ReportedProfile, Reservation,
+    Station, StationEvent, Step, Token, Transaction, TransactionDetail, TransactionEvent, TransactionFilter,
+    UnreadableMessage, Warning, WholeReport,
 };

@@ -3,8 +3,27 @@
 use crate::books::{AlarmKind, TokenStatus};
 use crate::decimal::Decimal;
 use crate::details::Details;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
+use switchboard_messages::Timestamp;
+
+mod charge;
+mod jobs;
+mod reports;
+
+pub use charge::{TransactionDetail, TransactionEvent};
+pub use jobs::{DesiredProfile, Job, Jobs, Profiles, ReportedProfile, Reservation, Step};
+pub use reports::{Attribute, DeviceVariable, EventFilter, ReportState, StationEvent, WholeReport};
+
+/// A moment of our own clock, in milliseconds since 1970. It is written out as people read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At(pub i64);
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Timestamp::from_unix_millis(self.0))
+    }
+}
 
 /// A token as a station gave it (1.6: idTag). Personal data: it prints redacted, and is written out where it is asked for.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
@@ -166,13 +185,27 @@ pub struct TransactionFilter {
     pub station: Option<String>,
     /// Only those that have ended, or only those that have not.
     pub ended: Option<bool>,
+    /// Only those of this token, at their beginning or end.
+    pub token: Option<String>,
+    /// Only those that began then or later, in milliseconds since 1970; where the station did not say when, as they came.
+    pub since_ms: Option<i64>,
+    /// Only those that began before.
+    pub until_ms: Option<i64>,
     /// At most so many, the newest first.
     pub limit: usize,
 }
 
 impl Default for TransactionFilter {
     fn default() -> Self {
-        Self { tenant: None, station: None, ended: None, limit: 100 }
+        Self {
+            tenant: None,
+            station: None,
+            ended: None,
+            token: None,
+            since_ms: None,
+            until_ms: None,
+            limit: 100,
+        }
     }
 }
 

@@ -25,11 +25,17 @@ pub enum AlarmKind {
     Backwards,
     /// The readings of a register that should be a number are not.
     NotANumber,
+    /// A security event that somebody should look at.
+    SecurityEvent,
+    /// A monitor of the station reports something grave (2.1).
+    StationEvent,
+    /// A report of the station is beyond what is kept of one.
+    ReportTooLarge,
 }
 
 impl AlarmKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::OrphanStop,
         Self::StopVariant,
         Self::EventVariant,
@@ -38,6 +44,9 @@ impl AlarmKind {
         Self::LeftOpen,
         Self::Backwards,
         Self::NotANumber,
+        Self::SecurityEvent,
+        Self::StationEvent,
+        Self::ReportTooLarge,
     ];
 
     /// Its name.
@@ -52,6 +61,9 @@ impl AlarmKind {
             Self::LeftOpen => "LeftOpen",
             Self::Backwards => "Backwards",
             Self::NotANumber => "NotANumber",
+            Self::SecurityEvent => "SecurityEvent",
+            Self::StationEvent => "StationEvent",
+            Self::ReportTooLarge => "ReportTooLarge",
         }
     }
 

@@ -91,6 +91,9 @@ impl Ledger<'_> {
                 Verdict::to_text(Some(&verdict)),
                 self.now_ms,
             ))?;
+        if let Some(reservation) = start.reservation {
+            self.reservation_used(reservation, i64::from(transaction))?;
+        }
         Ok(Started { transaction, verdict })
     }
 

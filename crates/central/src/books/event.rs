@@ -162,6 +162,9 @@ impl Ledger<'_> {
                     content.reservation,
                 ))?;
         }
+        if let Some(reservation) = content.reservation {
+            self.reservation_used(reservation, charge)?;
+        }
         if let Some(state) = &content.charging_state {
             self.db
                 .prepare_cached(

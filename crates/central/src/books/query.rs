@@ -11,9 +11,9 @@ use crate::views::{
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde_json::value::RawValue;
 
-type Found<T> = Result<T, StoreError>;
+pub(super) type Found<T> = Result<T, StoreError>;
 
-fn rows<T>(
+pub(super) fn rows<T>(
     db: &Connection,
     sql: &str,
     parameters: impl Params,
@@ -32,7 +32,7 @@ fn moment(text: Option<String>, us: Option<i64>) -> Option<Moment> {
     text.map(|text| Moment { text, ms: us.and_then(Stamp::instant_ms) })
 }
 
-fn limit_of(limit: usize) -> i64 {
+pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -150,15 +150,29 @@ pub(crate) fn transaction(db: &Connection, id: i64) -> Found<Option<Transaction>
     found.into_iter().next().map(|found| completed(db, found)).transpose()
 }
 
+/// When a transaction began: as the station says where that is a time of this world, else when we heard of it.
+const BEGAN_MS: &str = "CASE WHEN start_us > 0 THEN start_us / 1000 ELSE opened_ms END";
+
 /// Transactions, the newest first.
 pub(crate) fn transactions(db: &Connection, filter: &TransactionFilter) -> Found<Vec<Transaction>> {
     let found = rows(
         db,
         &format!(
             "{CHARGE} WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR identity = ?2)
-             AND (?3 IS NULL OR ended = ?3) ORDER BY opened_ms DESC, charge.id DESC LIMIT ?4"
+             AND (?3 IS NULL OR ended = ?3)
+             AND (?4 IS NULL OR token = ?4 COLLATE NOCASE OR stop_token = ?4 COLLATE NOCASE)
+             AND (?5 IS NULL OR {BEGAN_MS} >= ?5) AND (?6 IS NULL OR {BEGAN_MS} < ?6)
+             ORDER BY opened_ms DESC, charge.id DESC LIMIT ?7"
         ),
-        (&filter.tenant, &filter.station, filter.ended, limit_of(filter.limit)),
+        (
+            &filter.tenant,
+            &filter.station,
+            filter.ended,
+            &filter.token,
+            filter.since_ms,
+            filter.until_ms,
+            limit_of(filter.limit),
+        ),
         charge,
     )?;
     found.into_iter().map(|found| completed(db, found)).collect()
@@ -253,11 +267,23 @@ pub(crate) fn station_of(db: &Connection, charge: i64) -> Found<Option<i64>> {
 
 /// Alarms, the latest first.
 pub(crate) fn alarms(db: &Connection, limit: usize) -> Found<Vec<Alarm>> {
+    alarms_of(db, None, None, limit)
+}
+
+/// Alarms of a tenant, and of one of its stations, the latest first.
+pub(crate) fn alarms_of(
+    db: &Connection,
+    tenant: Option<&str>,
+    station: Option<&str>,
+    limit: usize,
+) -> Found<Vec<Alarm>> {
     let found = rows(
         db,
         "SELECT alarm.id, tenant, identity, kind, subject, detail, first_ms, last_ms, count
-         FROM alarm JOIN station ON station.id = alarm.station ORDER BY last_ms DESC, alarm.id DESC LIMIT ?1",
-        [limit_of(limit)],
+         FROM alarm JOIN station ON station.id = alarm.station
+         WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR identity = ?2)
+         ORDER BY last_ms DESC, alarm.id DESC LIMIT ?3",
+        (tenant, station, limit_of(limit)),
         |row| {
             let kind = AlarmKind::from_name(&row.get::<_, String>(3)?);
             Ok(kind.zip(Some((

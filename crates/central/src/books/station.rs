@@ -64,6 +64,7 @@ impl<'t> Ledger<'t> {
 
     /// Records a boot; gives out the answer's status: what was laid down for this station, else `otherwise`.
     pub(crate) fn boot(&self, boot: &Boot, otherwise: &str) -> Result<String, StoreError> {
+        self.job_booted(boot.firmware.as_deref())?;
         Ok(self
             .db
             .prepare_cached(

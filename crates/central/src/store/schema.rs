@@ -10,7 +10,11 @@ use switchboard_router::once::Once;
 pub(super) const APPLICATION: i32 = 0x5377_4365;
 
 /// Step `n` brings schema version `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[concat!(include_str!("schema_1.sql"), include_str!("schema_duty.sql"))];
+const STEPS: &[&str] = &[concat!(
+    include_str!("schema_1.sql"),
+    include_str!("schema_duty.sql"),
+    include_str!("schema_jobs.sql")
+)];
 
 /// The newest schema version that this program knows.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
