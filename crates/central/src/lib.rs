@@ -43,17 +43,21 @@ mod operations;
 mod store;
 mod views;
 
-pub use books::{AlarmKind, TokenStatus};
+pub use books::{AlarmKind, ProfileMatch, Purpose, TokenStatus};
 pub use central::Central;
 pub use clock::Clock;
 pub use config::Config;
 pub use decimal::Decimal;
 pub use details::Details;
 pub use duty::{Attendance, Duty, DutyState, Line, Order};
+pub use operations::{
+    Cycle, FirmwareRequest, LogKind, LogRequest, OperationError, Period, ProfileRequest, ReportBase,
+    ReservationRequest, Unit,
+};
 pub use store::{OpenError, StoreError, StoreStats};
 pub use views::{
-    Alarm, At, Attribute, Connector, DesiredProfile, DeviceVariable, EventFilter, Events, Job, Jobs,
+    Alarm, Attribute, Connector, DesiredProfile, DeviceVariable, EventFilter, Events, Job, Jobs,
     MeterReading, Moment, Notice, OddStop, Profiles, Report, ReportState, ReportedProfile, Reservation,
     Station, StationEvent, Step, Token, Transaction, TransactionDetail, TransactionEvent, TransactionFilter,
-    UnreadableMessage, Warning, WholeReport,
+    UnreadableMessage, Warning, When, WholeReport,
 };

@@ -17,9 +17,9 @@ pub use reports::{Attribute, DeviceVariable, EventFilter, ReportState, StationEv
 
 /// A moment of our own clock, in milliseconds since 1970. It is written out as people read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct At(pub i64);
+pub struct When(pub i64);
 
-impl Serialize for At {
+impl Serialize for When {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&Timestamp::from_unix_millis(self.0))
     }

@@ -15,8 +15,6 @@ pub(crate) struct NewJob {
     /// Of a log: which.
     pub(crate) what: Option<&'static str>,
     pub(crate) url: String,
-    /// Whether the station tells the job's number with its statuses.
-    pub(crate) numbered: bool,
     pub(crate) retries: i64,
 }
 
@@ -68,14 +66,14 @@ struct Known {
 }
 
 impl Ledger<'_> {
-    /// Lays down a job; gives out its number. Jobs of its kind that still wait to be sent give way to it.
+    /// Lays down a job; gives out its number.
     pub(crate) fn job_new(&self, job: &NewJob) -> Result<i64, StoreError> {
         let id = self.next_request()?;
         self.db
             .prepare_cached(
-                "INSERT INTO job (id, station, kind, what, url, numbered, retries, phase, firmware_before, requested_ms,
+                "INSERT INTO job (id, station, kind, what, url, retries, phase, firmware_before, requested_ms,
                                   updated_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'requested', (SELECT firmware FROM station WHERE id = ?2), ?8, ?8)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'requested', (SELECT firmware FROM station WHERE id = ?2), ?7, ?7)",
             )?
             .execute((
                 id,
@@ -83,7 +81,6 @@ impl Ledger<'_> {
                 job.kind,
                 job.what,
                 &job.url,
-                job.numbered,
                 job.retries,
                 self.now_ms,
             ))?;
@@ -106,7 +103,7 @@ impl Ledger<'_> {
                 self.db
                     .prepare_cached(
                         "UPDATE job SET phase = ?4, updated_ms = ?5
-                         WHERE station = ?1 AND kind = ?2 AND id < ?3 AND phase IN ('accepted', 'running')",
+                         WHERE station = ?1 AND kind = ?2 AND id < ?3 AND phase IN ('unknown', 'accepted', 'running')",
                     )?
                     .execute((self.station, &kind, id, others, self.now_ms))?;
                 "accepted"
@@ -118,7 +115,7 @@ impl Ledger<'_> {
             .prepare_cached(
                 "UPDATE job SET phase = CASE WHEN rank = 0 THEN ?3 ELSE phase END, file = coalesce(?4, file),
                         detail = coalesce(?5, detail), updated_ms = ?6
-                 WHERE station = ?1 AND id = ?2 AND phase IN ('requested', 'running', 'accepted')",
+                 WHERE station = ?1 AND id = ?2 AND phase IN ('requested', 'unknown', 'running', 'accepted')",
             )?
             .execute((self.station, id, phase, file, detail, self.now_ms))?;
         Ok(())
@@ -134,20 +131,19 @@ impl Ledger<'_> {
         self.db
             .prepare_cached(
                 "UPDATE job SET phase = ?3, detail = coalesce(?4, detail), updated_ms = ?5
-                 WHERE station = ?1 AND id = ?2 AND phase IN ('requested', 'accepted')",
+                 WHERE station = ?1 AND id = ?2 AND phase IN ('requested', 'unknown', 'accepted')",
             )?
             .execute((self.station, id, phase, detail, self.now_ms))?;
         Ok(())
     }
 
-    /// What became of sending it, where that decides nothing yet.
-    pub(crate) fn job_remark(&self, id: i64, detail: &str) -> Result<(), StoreError> {
-        self.db.prepare_cached("UPDATE job SET detail = ?3 WHERE station = ?1 AND id = ?2")?.execute((
-            self.station,
-            id,
-            detail,
-        ))?;
-        Ok(())
+    /// The jobs of a kind that have not been sent, and so can still be taken back.
+    pub(crate) fn jobs_unsent(&self, kind: &str) -> Result<Vec<i64>, StoreError> {
+        let mut unsent = self.db.prepare_cached(
+            "SELECT id FROM job WHERE station = ?1 AND kind = ?2 AND phase = 'requested' ORDER BY id",
+        )?;
+        let unsent = unsent.query_map((self.station, kind), |row| row.get(0))?;
+        Ok(unsent.collect::<Result<_, _>>()?)
     }
 
     /// A status of a station: of the job that it names, else of the one that it works on.
@@ -203,7 +199,7 @@ impl Ledger<'_> {
             .db
             .prepare_cached(
                 "SELECT id, rank, firmware_before, firmware_after FROM job
-                 WHERE station = ?1 AND kind = 'firmware' AND phase IN ('accepted', 'running', 'done', 'failed')
+                 WHERE station = ?1 AND kind = 'firmware' AND phase IN ('unknown', 'accepted', 'running', 'done', 'failed')
                  ORDER BY id DESC LIMIT 1",
             )?
             .query_row([self.station], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
@@ -247,9 +243,8 @@ impl Ledger<'_> {
             .db
             .prepare_cached(
                 "SELECT id, phase, status, rank, retries FROM job
-                 WHERE station = ?1 AND kind = ?2 AND (phase <> 'requested' OR detail IS NOT NULL)
-                   AND phase NOT IN ('rejected', 'replaced')
-                 ORDER BY phase IN ('accepted', 'running', 'requested') DESC, id DESC LIMIT 1",
+                 WHERE station = ?1 AND kind = ?2 AND phase NOT IN ('requested', 'rejected', 'replaced')
+                 ORDER BY phase IN ('unknown', 'accepted', 'running') DESC, id DESC LIMIT 1",
             )?
             .query_row((self.station, kind), known)
             .optional()?)

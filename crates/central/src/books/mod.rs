@@ -31,6 +31,7 @@ pub(crate) use charge::{Start, Started, Stop};
 pub(crate) use event::{Content, Event, EventKind};
 pub(crate) use job::NewJob;
 pub(crate) use profile::ProfileKey;
+pub use profile::{ProfileMatch, Purpose};
 pub(crate) use reading::Reading;
 pub(crate) use report::{Part, missing};
 pub(crate) use security::is_critical;

@@ -3,19 +3,60 @@
 use super::Ledger;
 use crate::store::StoreError;
 use rusqlite::OptionalExtension;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+/// What a profile is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// The most that the whole station may take.
+    StationMax,
+    /// What each transaction gets unless it has a profile of its own.
+    TxDefault,
+    /// What one transaction gets.
+    Tx,
+}
+
+impl Purpose {
+    /// Its name, as it is kept and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StationMax => "station-max",
+            Self::TxDefault => "tx-default",
+            Self::Tx => "tx",
+        }
+    }
+}
 
 /// What a station holds only one profile of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileKey {
     pub(crate) evse: i64,
-    pub(crate) purpose: &'static str,
+    pub(crate) purpose: Purpose,
     pub(crate) stack_level: i64,
     /// Of a profile of one transaction: its id, as the station knows it. Else empty.
     pub(crate) transaction: String,
 }
 
+/// Which profiles are meant: those that all of what is given is true of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ProfileMatch {
+    /// The chargingProfileId.
+    pub id: Option<i64>,
+    /// 1.6: the connector. 2.x: the EVSE.
+    pub connector: Option<i64>,
+    /// What it is for.
+    pub purpose: Option<Purpose>,
+    /// Its stack level.
+    pub stack_level: Option<i64>,
+}
+
+/// Profiles of one station that are kept although they are past, or end with their transactions.
+const PAST_MAX: i64 = 200;
 /// More reported profiles of one station are not kept.
 const REPORTED_MAX: usize = 1_000;
 
@@ -34,20 +75,26 @@ struct Numbered {
 }
 
 impl Ledger<'_> {
-    /// Lays down a profile; gives out its number. One for the same place takes the place of the last one, and its
-    /// number: a station of 2.x may not be given two (K01.FR.06).
-    pub(crate) fn profile_set(&self, key: &ProfileKey, content: &str) -> Result<i64, StoreError> {
-        let known: Option<i64> = self
+    /// Lays down a profile; gives out its number, and when the one was asked for whose place it takes. That is one of the
+    /// same key, and it keeps the number: a station of 2.x may not be given two (K01.FR.06).
+    pub(crate) fn profile_set(
+        &self,
+        key: &ProfileKey,
+        content: &str,
+    ) -> Result<(i64, Option<i64>), StoreError> {
+        let known: Option<(i64, i64)> = self
             .db
             .prepare_cached(
-                "SELECT id FROM profile WHERE station = ?1 AND evse = ?2 AND purpose = ?3 AND stack_level = ?4
+                "SELECT id, requested_ms FROM profile WHERE station = ?1 AND evse = ?2 AND purpose = ?3 AND stack_level = ?4
                    AND txn = ?5",
             )?
-            .query_row((self.station, key.evse, key.purpose, key.stack_level, &key.transaction), |row| row.get(0))
+            .query_row((self.station, key.evse, key.purpose.as_str(), key.stack_level, &key.transaction), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
-        let id = match known {
-            Some(id) => id,
-            None => self.next_request()?,
+        let (id, before) = match known {
+            Some((id, asked_ms)) => (id, Some(asked_ms)),
+            None => (self.next_request()?, None),
         };
         self.db
             .prepare_cached(
@@ -62,28 +109,68 @@ impl Ledger<'_> {
                 self.station,
                 id,
                 key.evse,
-                key.purpose,
+                key.purpose.as_str(),
                 key.stack_level,
                 &key.transaction,
                 content,
                 self.now_ms,
             ))?;
-        Ok(id)
+        self.db
+            .prepare_cached(
+                "DELETE FROM profile WHERE station = ?1 AND id IN
+                   (SELECT id FROM profile WHERE station = ?1 AND (state IN ('cleared', 'rejected') OR purpose = 'tx')
+                    ORDER BY requested_ms DESC, id DESC LIMIT -1 OFFSET ?2)",
+            )?
+            .execute((self.station, PAST_MAX))?;
+        Ok((id, before))
     }
 
-    /// What became of sending a profile: its state, and in words why.
+    /// What became of sending a profile: its state, and in words why. Nothing if it has been set anew since `asked_ms`.
     pub(crate) fn profile_becomes(
         &self,
         id: i64,
+        asked_ms: i64,
         state: &str,
         detail: Option<&str>,
     ) -> Result<(), StoreError> {
         self.db
             .prepare_cached(
-                "UPDATE profile SET state = ?3, detail = ?4, updated_ms = ?5 WHERE station = ?1 AND id = ?2",
+                "UPDATE profile SET state = ?4, detail = ?5, updated_ms = ?6
+                 WHERE station = ?1 AND id = ?2 AND requested_ms = ?3",
             )?
-            .execute((self.station, id, state, detail, self.now_ms))?;
+            .execute((self.station, id, asked_ms, state, detail, self.now_ms))?;
         Ok(())
+    }
+
+    /// Profiles that are not cleared yet and that all of these are true of, become `state`; gives out which,
+    /// and when they were asked for.
+    pub(crate) fn profiles_matching(
+        &self,
+        which: &ProfileMatch,
+        from: &str,
+        state: &str,
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
+        let mut matching = self.db.prepare_cached(
+            "UPDATE profile SET state = ?7, updated_ms = ?8
+             WHERE station = ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR evse = ?3)
+               AND (?4 IS NULL OR purpose = ?4) AND (?5 IS NULL OR stack_level = ?5)
+               AND (CASE ?6 WHEN 'any' THEN state <> 'cleared' ELSE state = ?6 END)
+             RETURNING id, requested_ms",
+        )?;
+        let ids = matching.query_map(
+            (
+                self.station,
+                which.id,
+                which.connector,
+                which.purpose.map(Purpose::as_str),
+                which.stack_level,
+                from,
+                state,
+                self.now_ms,
+            ),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(ids.collect::<Result<_, _>>()?)
     }
 
     /// The station said that it has no profiles.

@@ -1,7 +1,7 @@
 //! Reading jobs, reservations and profiles.
 
 use super::query::{Found, limit_of, rows};
-use crate::views::{At, DesiredProfile, Job, Jobs, Profiles, ReportedProfile, Reservation, Step, Token};
+use crate::views::{DesiredProfile, Job, Jobs, Profiles, ReportedProfile, Reservation, Step, Token, When};
 use rusqlite::{Connection, Row};
 use serde_json::value::RawValue;
 
@@ -33,8 +33,8 @@ pub(crate) fn jobs(
                 file: row.get(8)?,
                 firmware_before: row.get(9)?,
                 firmware_after: row.get(10)?,
-                requested_at: At(row.get(11)?),
-                updated_at: At(row.get(12)?),
+                requested_at: When(row.get(11)?),
+                updated_at: When(row.get(12)?),
                 steps: Vec::new(),
             })
         },
@@ -65,7 +65,7 @@ fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
         status: row.get(1)?,
         request: row.get(2)?,
         remark: row.get(3)?,
-        at: At(row.get(4)?),
+        at: When(row.get(4)?),
     })
 }
 
@@ -102,12 +102,12 @@ pub(crate) fn reservations(
                 station: row.get(1)?,
                 connector: row.get::<_, Option<i64>>(2)?.filter(|connector| *connector != 0),
                 tag: Some(Token::new(row.get(3)?)),
-                until: At(row.get(4)?),
+                until: When(row.get(4)?),
                 state: row.get(5)?,
                 detail: row.get(6)?,
                 transaction: row.get(7)?,
-                requested_at: At(row.get(8)?),
-                updated_at: At(row.get(9)?),
+                requested_at: When(row.get(8)?),
+                updated_at: When(row.get(9)?),
             })
         },
     )
@@ -130,8 +130,8 @@ pub(crate) fn profiles(db: &Connection, station: i64) -> Found<Profiles> {
                 state: row.get(4)?,
                 detail: row.get(5)?,
                 profile: raw(row.get(6)?),
-                requested_at: At(row.get(7)?),
-                updated_at: At(row.get(8)?),
+                requested_at: When(row.get(7)?),
+                updated_at: When(row.get(8)?),
             })
         },
     )?;
@@ -145,7 +145,7 @@ pub(crate) fn profiles(db: &Connection, station: i64) -> Found<Profiles> {
                 connector: row.get(1)?,
                 source: row.get(2)?,
                 profile: raw(row.get(3)?),
-                reported_at: At(row.get(4)?),
+                reported_at: When(row.get(4)?),
             })
         },
     )?;

@@ -2,7 +2,7 @@
 
 use super::query::{Found, limit_of, rows};
 use super::{is_critical, missing};
-use crate::views::{At, DeviceVariable, EventFilter, ReportState, StationEvent, WholeReport};
+use crate::views::{DeviceVariable, EventFilter, ReportState, StationEvent, When, WholeReport};
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -66,9 +66,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Read> {
             detail: String::new(),
             parts: row.get::<_, i64>(7)?.unsigned_abs(),
             bytes: row.get::<_, i64>(8)?.unsigned_abs(),
-            requested_at: row.get::<_, Option<i64>>(5)?.map(At),
-            last_at: At(row.get(10)?),
-            completed_at: row.get::<_, Option<i64>>(11)?.map(At),
+            requested_at: row.get::<_, Option<i64>>(5)?.map(When),
+            last_at: When(row.get(10)?),
+            completed_at: row.get::<_, Option<i64>>(11)?.map(When),
         },
     })
 }
@@ -128,7 +128,7 @@ pub(crate) fn device_model(
                 characteristics: row
                     .get::<_, Option<String>>(7)?
                     .and_then(|text| RawValue::from_string(text).ok()),
-                updated_at: At(row.get(8)?),
+                updated_at: When(row.get(8)?),
             })
         },
     )
@@ -216,7 +216,7 @@ pub(crate) fn events(db: &Connection, tenant: &str, filter: &EventFilter) -> Fou
                 .iter()
                 .find_map(|name| said[name].as_str())
                 .map(str::to_owned),
-            received_at: At(received_ms),
+            received_at: When(received_ms),
             payload: RawValue::from_string(payload).ok()?,
             action,
         })

@@ -2,6 +2,7 @@
 
 use super::Ledger;
 use crate::store::StoreError;
+use rusqlite::OptionalExtension;
 
 impl Ledger<'_> {
     /// Lays down a reservation; gives out its number.
@@ -23,9 +24,9 @@ impl Ledger<'_> {
     }
 
     /// The station answered ReserveNow.
-    pub(crate) fn reservation_answered(&self, id: i64, status: &str) -> Result<(), StoreError> {
+    pub(crate) fn reservation_answered(&self, id: i64, status: &str, words: &str) -> Result<(), StoreError> {
         let state = if status == "Accepted" { "accepted" } else { "refused" };
-        self.reservation_becomes(id, state, Some(status), &["requested"])
+        self.reservation_becomes(id, state, Some(words), &["requested"])
     }
 
     /// It cannot be had: never sent, or refused with an error.
@@ -63,6 +64,23 @@ impl Ledger<'_> {
             Some("the station knows of no such reservation"),
             &["cancelling"],
         )
+    }
+
+    /// The station cannot be told to cancel it: it stands as before.
+    pub(crate) fn reservation_not_cancelled(&self, id: i64, why: &str) -> Result<(), StoreError> {
+        self.reservation_becomes(id, "accepted", Some(&format!("not cancelled: {why}")), &["cancelling"])
+    }
+
+    /// The state of a reservation, with what time has made of it.
+    pub(crate) fn reservation_state(&self, id: i64) -> Result<Option<String>, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "SELECT CASE WHEN state IN ('requested', 'accepted') AND until_ms <= ?3 THEN 'expired' ELSE state END
+                 FROM reservation WHERE station = ?1 AND id = ?2",
+            )?
+            .query_row((self.station, id, self.now_ms), |row| row.get(0))
+            .optional()?)
     }
 
     /// ReservationStatusUpdate (2.x). One that was used stays used, however late the station says something else.

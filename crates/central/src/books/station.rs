@@ -4,6 +4,7 @@ use super::{Ledger, Rules};
 use crate::duty::At;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension};
+use switchboard_rpc::Version;
 
 /// What a BootNotification says of the station.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +48,27 @@ impl<'t> Ledger<'t> {
     /// The books as a whole, at the moment of this message.
     pub(crate) const fn at(&self) -> At<'t> {
         At { db: self.db, now_ms: self.now_ms }
+    }
+
+    /// Opens the books of a station that is in them, for what answers no message of it.
+    pub(crate) fn of_known(
+        db: &'t Connection,
+        tenant: &'t str,
+        identity: &str,
+        now_ms: i64,
+    ) -> Result<Option<Self>, StoreError> {
+        let rules = Rules { accept_unknown_tokens: false, refuse_concurrent: false };
+        let station = super::query::station_number(db, tenant, identity)?;
+        Ok(station.map(|station| Self { db, tenant, station, now_ms, rules }))
+    }
+
+    /// The version that the station spoke when it booted last.
+    pub(crate) fn version(&self) -> Result<Option<Version>, StoreError> {
+        let version: String = self
+            .db
+            .prepare_cached("SELECT version FROM station WHERE id = ?1")?
+            .query_row([self.station], |row| row.get(0))?;
+        Ok(Version::from_number(&version))
     }
 
     /// Looks into the books of a tenant without a station in particular.

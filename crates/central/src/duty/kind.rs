@@ -10,10 +10,17 @@ use switchboard_rpc::Version;
 
 /// All kinds. A duty whose kind is not among them is not sent.
 static KINDS: &[&dyn Kind] = &[&Plain];
+/// And those of further modules.
+static MORE_KINDS: &[&[&dyn Kind]] = &[crate::operations::KINDS];
 
 /// The kind of this name.
 pub(super) fn kind(name: &str) -> &'static dyn Kind {
-    KINDS.iter().find(|kind| kind.name() == name).copied().unwrap_or(&Plain)
+    KINDS
+        .iter()
+        .chain(MORE_KINDS.iter().copied().flatten())
+        .find(|kind| kind.name() == name)
+        .copied()
+        .unwrap_or(&Plain)
 }
 
 /// A sort of work. Its functions run inside a write transaction, and may run again after a rollback: they keep nothing

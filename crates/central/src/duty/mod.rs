@@ -19,7 +19,7 @@ mod turn;
 
 pub(crate) use agenda::{Agenda, Counts};
 pub use attend::Attendance;
-pub(crate) use kind::{At, Kind, Make, Settled};
+pub(crate) use kind::{At, Kind, Make, Settled, words};
 pub use line::{Line, Order};
 pub(crate) use table::{booted, get, list, owe, withdraw};
 

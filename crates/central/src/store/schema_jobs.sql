@@ -43,9 +43,8 @@ CREATE TABLE job (
     kind            TEXT NOT NULL,     -- firmware, log
     what            TEXT,              -- log: diagnostics, security
     url             TEXT NOT NULL,
-    numbered        INTEGER NOT NULL,  -- whether the station tells the number with its statuses
     retries         INTEGER NOT NULL,
-    phase           TEXT NOT NULL,     -- requested, accepted, running, done, failed, rejected, cancelled, replaced
+    phase           TEXT NOT NULL,     -- requested, unknown, accepted, running, done, failed, rejected, cancelled, replaced
     status          TEXT,              -- the station's latest word that counted
     rank            INTEGER NOT NULL DEFAULT 0,
     detail          TEXT,

@@ -1,6 +1,6 @@
 //! What jobs, reservations and charging profiles look like from outside.
 
-use super::{At, Token};
+use super::{Token, When};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +20,8 @@ pub struct Job {
     pub what: Option<String>,
     /// Where the file is or goes. A user and a password in it are left out.
     pub url: String,
-    /// How far it is: `requested`, `accepted`, `running`, `done`, `failed`, `rejected`, `cancelled`, `replaced`.
+    /// How far it is: `requested`, `unknown` (sent, and no answer came), `accepted`, `running`, `done`, `failed`,
+    /// `rejected`, `cancelled`, `replaced`.
     pub phase: String,
     /// The station's latest word that counted.
     pub status: Option<String>,
@@ -37,9 +38,9 @@ pub struct Job {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware_after: Option<String>,
     /// When it was asked for.
-    pub requested_at: At,
+    pub requested_at: When,
     /// When it last went on.
-    pub updated_at: At,
+    pub updated_at: When,
     /// What happened, in order.
     pub steps: Vec<Step>,
 }
@@ -60,7 +61,7 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
     /// When it came.
-    pub at: At,
+    pub at: When,
 }
 
 /// Jobs, and statuses of no job.
@@ -87,7 +88,7 @@ pub struct Reservation {
     /// For whom.
     pub tag: Option<Token>,
     /// Until when.
-    pub until: At,
+    pub until: When,
     /// `requested`, `accepted`, `refused`, `used`, `expired`, `removed`, `cancelling` or `cancelled`.
     pub state: String,
     /// The station's word, or why.
@@ -97,9 +98,9 @@ pub struct Reservation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<i64>,
     /// When it was asked for.
-    pub requested_at: At,
+    pub requested_at: When,
     /// When it last changed.
-    pub updated_at: At,
+    pub updated_at: When,
 }
 
 impl Reservation {
@@ -132,9 +133,9 @@ pub struct DesiredProfile {
     /// The profile, in no version's form.
     pub profile: Box<RawValue>,
     /// When it was asked for.
-    pub requested_at: At,
+    pub requested_at: When,
     /// When it last changed.
-    pub updated_at: At,
+    pub updated_at: When,
 }
 
 /// A charging profile that a station reported (2.x).
@@ -151,7 +152,7 @@ pub struct ReportedProfile {
     /// As it came.
     pub profile: Box<RawValue>,
     /// When it was reported.
-    pub reported_at: At,
+    pub reported_at: When,
 }
 
 /// The profiles of a station.

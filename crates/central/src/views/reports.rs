@@ -1,6 +1,6 @@
 //! What reports, the device model and events look like from outside.
 
-use super::At;
+use super::When;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -26,11 +26,11 @@ pub struct ReportState {
     /// How many bytes they have.
     pub bytes: u64,
     /// When it was asked for.
-    pub requested_at: Option<At>,
+    pub requested_at: Option<When>,
     /// When the last news of it came.
-    pub last_at: At,
+    pub last_at: When,
     /// When it was complete.
-    pub completed_at: Option<At>,
+    pub completed_at: Option<When>,
 }
 
 /// A report with what is in it.
@@ -72,7 +72,7 @@ pub struct DeviceVariable {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub characteristics: Option<Box<RawValue>>,
     /// When it was last reported.
-    pub updated_at: At,
+    pub updated_at: When,
 }
 
 /// A value of a variable.
@@ -126,7 +126,7 @@ pub struct StationEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// When it came.
-    pub received_at: At,
+    pub received_at: When,
     /// As it came.
     pub payload: Box<RawValue>,
 }
@@ -141,7 +141,7 @@ pub struct EventFilter {
     pub kind: Option<String>,
     /// Only those that came then or later, in milliseconds since 1970.
     pub since_ms: Option<i64>,
-    /// At most so many, the latest first.
+    /// When most so many, the latest first.
     pub limit: usize,
 }
 
