@@ -120,7 +120,7 @@ fn over_the_bus(
         metadata.reply_to = Some(inbox.clone());
         metadata.attempt = 1;
         let to = Address::Call { tenant: metadata.tenant.clone(), station: station.clone() };
-        bus.publish(to, Envelope { metadata, body: frame.clone() }).now_or_never()
+        bus.publish(to, Envelope::new(metadata, frame.clone())).now_or_never()
     };
     let before = answers.0.load(Ordering::Relaxed);
     call().context("it waits")??;

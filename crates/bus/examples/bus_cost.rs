@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     metadata.reply_to = Some("gateway-4f2a".into());
     metadata.attempt = 1;
     let block = metadata.encode_block();
-    let envelope = Envelope { metadata: metadata.clone(), body: vec![b' '; 300].into() };
+    let envelope = Envelope::new(metadata.clone(), vec![b' '; 300]);
     let to = Address::Call { tenant: "default".into(), station };
 
     let bus = InProcess::new();

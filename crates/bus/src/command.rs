@@ -237,7 +237,7 @@ impl Commander {
         metadata.station = Some(station.clone());
         metadata.command_id = Some(id.clone());
         metadata.reply_to = Some(inner.inbox.clone());
-        let envelope = Envelope { metadata, body: Bytes::new() };
+        let envelope = Envelope::new(metadata, Bytes::new());
         match inner.bus.publish(Address::Inbox(gateway), envelope).await {
             Ok(()) | Err(PublishError::NobodyListens) => Ok(()),
             Err(error) => Err(CommandError::Bus(error)),
@@ -336,7 +336,7 @@ impl Sent<'_> {
         metadata.lane = self.options.lane;
         metadata.context = self.options.context.clone();
         metadata.outbox = outbox;
-        self.inner.bus.publish(Address::Inbox(gateway.clone()), Envelope { metadata, body }).await
+        self.inner.bus.publish(Address::Inbox(gateway.clone()), Envelope::new(metadata, body)).await
     }
 
     /// Waits for what a gateway was given, and looks now and then whether it is still there.

@@ -111,7 +111,7 @@ pub(crate) fn call(id: &str, seq: u64) -> Envelope {
     metadata.action = Some("Heartbeat".into());
     metadata.seq = Some(seq);
     metadata.attempt = 1;
-    Envelope { metadata, body: Bytes::from(format!(r#"[2,"{seq}","Heartbeat",{{}}]"#)) }
+    Envelope::new(metadata, Bytes::from(format!(r#"[2,"{seq}","Heartbeat",{{}}]"#)))
 }
 
 pub(crate) fn to_call(id: &str) -> Address {

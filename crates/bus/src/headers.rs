@@ -53,70 +53,75 @@ impl Metadata {
     /// Times are written in milliseconds; a remaining time is rounded down to them, and years are kept within 0 to 9999.
     #[inline]
     pub fn encode_headers(&self, put: &mut impl FnMut(&'static str, &str)) {
+        self.each(&mut |field, value| put(field.name(), value));
+    }
+
+    #[inline]
+    fn each(&self, put: &mut impl FnMut(Field, &str)) {
         let mut digits = itoa::Buffer::new();
-        put(ENVELOPE, ENVELOPE_VERSION);
-        put(KIND, kind_name(self.kind));
-        put(TENANT, &self.tenant);
+        put(Field::Envelope, ENVELOPE_VERSION);
+        put(Field::Kind, kind_name(self.kind));
+        put(Field::Tenant, &self.tenant);
         if let Some(station) = &self.station {
-            put(STATION, station.as_str());
+            put(Field::Station, station.as_str());
         }
         if let Some(version) = self.version {
-            put(VERSION, version.as_str());
+            put(Field::Version, version.as_str());
         }
         if let Some(action) = &self.action {
-            put(ACTION, action);
+            put(Field::Action, action);
         }
         if let Some(connection) = &self.connection {
-            put(GATEWAY, &connection.gateway);
-            put(GENERATION, digits.format(connection.generation));
+            put(Field::Gateway, &connection.gateway);
+            put(Field::Generation, digits.format(connection.generation));
         }
         if let Some(seq) = self.seq {
-            put(SEQ, digits.format(seq));
+            put(Field::Seq, digits.format(seq));
         }
         if let Some(received) = self.received_at_ms {
-            put(RECEIVED_AT, time::Text::new(received).as_str());
+            put(Field::ReceivedAt, time::Text::new(received).as_str());
         }
         if let Some(remaining) = self.remaining {
-            put(REMAINING, digits.format(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)));
+            put(Field::Remaining, digits.format(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)));
         }
         if let Some(reply_to) = &self.reply_to {
-            put(REPLY_TO, reply_to);
+            put(Field::ReplyTo, reply_to);
         }
         if self.attempt != 0 {
-            put(ATTEMPT, digits.format(self.attempt));
+            put(Field::Attempt, digits.format(self.attempt));
         }
         if let Some(id) = &self.command_id {
-            put(COMMAND_ID, id);
+            put(Field::CommandId, id);
         }
         if let Some(context) = &self.context {
-            put(CONTEXT, context);
+            put(Field::Context, context);
         }
         if let Some(registration) = self.registration {
-            put(REGISTRATION, registration_name(registration));
+            put(Field::Registration, registration_name(registration));
         }
         if let Some(outcome) = self.outcome {
-            put(OUTCOME, outcome.as_str());
+            put(Field::Outcome, outcome.as_str());
         }
         if self.lane == Lane::Urgent {
-            put(LANE, "urgent");
+            put(Field::Lane, "urgent");
         }
         if self.outbox {
-            put(OUTBOX, "1");
+            put(Field::Outbox, "1");
         }
         if let Some(journal) = self.journal {
-            put(JOURNAL, digits.format(journal));
+            put(Field::Journal, digits.format(journal));
         }
         if let Some(epoch) = self.epoch {
-            put(EPOCH, digits.format(epoch));
+            put(Field::Epoch, digits.format(epoch));
         }
         if let Some(worker) = &self.worker {
-            put(WORKER, worker);
+            put(Field::Worker, worker);
         }
         if let Some(parent) = &self.traceparent {
-            put(TRACEPARENT, parent);
+            put(Field::TraceParent, parent);
         }
         if let Some(state) = &self.tracestate {
-            put(TRACESTATE, state);
+            put(Field::TraceState, state);
         }
     }
 
@@ -133,25 +138,27 @@ impl Metadata {
         N: AsRef<str>,
         V: AsRef<str> + Into<ByteString>,
     {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new();
         for (name, value) in headers {
-            decoder.take(name.as_ref(), value)?;
+            if let Some(field) = decoder.field(name.as_ref()) {
+                decoder.take(field, value)?;
+            }
         }
         decoder.finish()
     }
 
-    /// Writes the headers one behind the other: the length of the name, that of the value, the name, the value.
+    /// Writes the headers one behind the other: which header, the length of its value, the value.
     ///
-    /// Lengths rather than separators, since nothing has to be escaped or looked for. They are ASCII characters of seven
-    /// bits each, so that the whole is text.
+    /// Values are in the form that they have in every transport. A name is its place in the table of headers, since the
+    /// block never leaves the process; and lengths rather than separators, since nothing has to be escaped or looked for.
+    /// All numbers are ASCII characters of seven bits each, so that the whole is text.
     #[must_use]
     pub fn encode_block(&self) -> ByteString {
         let mut block = Vec::with_capacity(self.block_bytes_max());
-        self.encode_headers(&mut |name, value| {
-            debug_assert!(name.len() < 1 << 7 && value.len() < 1 << 28, "far beyond any frame's size");
+        self.each(&mut |field, value| {
+            debug_assert!(value.len() < 1 << 28, "far beyond any frame's size");
             let part = |shift: usize| (value.len() >> shift & 0x7f) as u8;
-            block.extend_from_slice(&[name.len() as u8 & 0x7f, part(0), part(7), part(14), part(21)]);
-            block.extend_from_slice(name.as_bytes());
+            block.extend_from_slice(&[field as u8, part(0), part(7), part(14), part(21)]);
             block.extend_from_slice(value.as_bytes());
         });
         // Strings and ASCII between them.
@@ -163,21 +170,21 @@ impl Metadata {
     /// # Errors
     /// As [`decode_headers`](Self::decode_headers), and when a header cannot be read. No block makes it panic.
     pub fn decode_block(block: &ByteString) -> Result<Self, HeaderError> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new();
         let mut rest: &str = block;
         let mut number = 0;
         while !rest.is_empty() {
             number += 1;
-            let (name, value, after) = split_entry(rest).ok_or(HeaderError::Entry { number })?;
+            let (field, value, after) = split_entry(rest).ok_or(HeaderError::Entry { number })?;
             rest = after;
-            decoder.take(name, Slice { block, text: value })?;
+            decoder.take(field, Slice { block, text: value })?;
         }
         decoder.finish()
     }
 
     /// What the block needs at most: the strings, and a fixed sum for names, numbers, words and lengths.
     fn block_bytes_max(&self) -> usize {
-        let text = |field: &Option<ByteString>| field.as_ref().map_or(0, |text| text.len() + 20);
+        let text = |field: &Option<ByteString>| field.as_ref().map_or(0, |text| text.len());
         FIXED_BYTES
             + self.tenant.len()
             + self.station.as_ref().map_or(0, |station| station.as_str().len())
@@ -228,7 +235,6 @@ impl OutcomeKind {
 }
 
 /// What has been read so far. `seen` has one bit per field, to find what comes twice.
-#[derive(Default)]
 struct Decoder {
     seen: u32,
     /// The field before: we write them in the order of the table, so that the next one is mostly close behind.
@@ -236,21 +242,31 @@ struct Decoder {
     kind: Option<Kind>,
     gateway: Option<ByteString>,
     generation: Option<u64>,
-    rest: Option<Metadata>,
+    metadata: Metadata,
 }
 
 impl Decoder {
+    const fn new() -> Self {
+        let metadata = Metadata::new(Kind::Call);
+        Self { seen: 0, last: 0, kind: None, gateway: None, generation: None, metadata }
+    }
+
     #[inline]
-    fn take<V: AsRef<str> + Into<ByteString>>(&mut self, name: &str, value: V) -> Result<(), HeaderError> {
-        let Some(field) = Field::after(self.last, name) else { return Ok(()) };
+    fn field(&mut self, name: &str) -> Option<Field> {
+        let field = Field::after(self.last, name)?;
         self.last = field as usize;
+        Some(field)
+    }
+
+    #[inline]
+    fn take<V: AsRef<str> + Into<ByteString>>(&mut self, field: Field, value: V) -> Result<(), HeaderError> {
         let bit = 1_u32 << field as u32;
         if self.seen & bit != 0 {
             return Err(HeaderError::Repeated { name: field.name() });
         }
         self.seen |= bit;
         let bad = |expected| HeaderError::Value { name: field.name(), expected };
-        let metadata = self.rest.get_or_insert_with(|| Metadata::new(Kind::Call));
+        let metadata = &mut self.metadata;
         let text = value.as_ref();
         match field {
             Field::Envelope if text == ENVELOPE_VERSION => {}
@@ -319,7 +335,7 @@ impl Decoder {
     #[inline]
     fn finish(self) -> Result<Metadata, HeaderError> {
         let kind = self.kind.ok_or(HeaderError::Missing { name: KIND })?;
-        let mut metadata = self.rest.unwrap_or_else(|| Metadata::new(kind));
+        let mut metadata = self.metadata;
         metadata.kind = kind;
         metadata.connection = match (self.gateway, self.generation) {
             (Some(gateway), Some(generation)) => Some(ConnectionKey { gateway, generation }),
@@ -353,13 +369,13 @@ impl From<Slice<'_>> for ByteString {
     }
 }
 
-/// Name and value of the first header of a block, and what is behind it.
-fn split_entry(text: &str) -> Option<(&str, &str, &str)> {
-    let [name, sizes @ ..] = *text.as_bytes().first_chunk::<5>()?;
-    let name = 5 + usize::from(name);
+/// The first header of a block, its value, and what is behind it.
+fn split_entry(text: &str) -> Option<(Field, &str, &str)> {
+    let [field, sizes @ ..] = *text.as_bytes().first_chunk::<5>()?;
+    let field = *Field::ALL.get(usize::from(field))?;
     let value = sizes.iter().rev().fold(0, |size, part| size << 7 | usize::from(*part));
-    let end = name.checked_add(value)?;
-    Some((text.get(5..name)?, text.get(name..end)?, text.get(end..)?))
+    let end = value.checked_add(5)?;
+    Some((field, text.get(5..end)?, text.get(end..)?))
 }
 
 /// Digits only: `str::parse` would take `+1` as well.
@@ -480,8 +496,8 @@ impl Field {
 const LOOK_AHEAD: usize = 5;
 /// No name of ours is longer.
 const NAME_BYTES_MAX: usize = 24;
-/// More than the names, numbers and words of all headers together.
-const FIXED_BYTES: usize = 576;
+/// More than the numbers, words and lengths of all headers together.
+const FIXED_BYTES: usize = 320;
 /// What `StationId` allows at all; who may connect is decided at the gateway's door.
 const STATION_CHARACTERS_MAX: usize = 255;
 const A_NUMBER: &str = "a number";

@@ -28,7 +28,7 @@
 //! metadata.station = Some(station.clone());
 //! metadata.action = Some("Heartbeat".into());
 //! let body = r#"[2,"1","Heartbeat",{}]"#.into();
-//! bus.publish(Address::Call { tenant: "default".into(), station }, Envelope { metadata, body }).await?;
+//! bus.publish(Address::Call { tenant: "default".into(), station }, Envelope::new(metadata, body)).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -9,8 +9,8 @@ use crate::contract::{
 };
 use crate::{Envelope, Metadata};
 use bytestring::ByteString;
+use foldhash::HashMap;
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -293,10 +293,10 @@ fn unsubscribe(shared: &Weak<Shared>, topic: &Topic, id: u64) {
 }
 
 /// The envelope as it is on the other side of a transport.
-fn transported(envelope: Envelope) -> Result<Envelope, PublishError> {
+fn transported(mut envelope: Envelope) -> Result<Envelope, PublishError> {
     let refused = |error| PublishError::Refused(Box::new(error));
-    let metadata = Metadata::decode_block(&envelope.metadata.encode_block()).map_err(refused)?;
-    Ok(Envelope { metadata, body: envelope.body })
+    *envelope.metadata = Metadata::decode_block(&envelope.metadata.encode_block()).map_err(refused)?;
+    Ok(envelope)
 }
 
 #[cfg(test)]

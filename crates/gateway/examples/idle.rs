@@ -55,7 +55,7 @@ impl Consumer for Obliging {
         metadata.seq = call.metadata.seq;
         let body = write_result(&id, b"{}");
         // The in-process bus has published it when it gives the future.
-        drop(self.0.publish(Address::Inbox(inbox), Envelope { metadata, body }));
+        drop(self.0.publish(Address::Inbox(inbox), Envelope::new(metadata, body)));
     }
 }
 

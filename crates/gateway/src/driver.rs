@@ -378,7 +378,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         metadata.received_at_ms = Some(self.shared.clock.wall_ms(called.received));
         metadata.remaining = Some(remaining);
         metadata.attempt = attempt;
-        let envelope = Envelope { metadata, body: called.frame.clone().into_bytes() };
+        let envelope = Envelope::new(metadata, called.frame.clone().into_bytes());
         self.handed_over = now;
         self.publishing = Some((attempt, self.shared.bus.publish(self.call_address(), envelope)));
     }
@@ -586,14 +586,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 CallRefused::Full => OutcomeKind::Busy,
                 _ => OutcomeKind::NotSent,
             };
-            self.shared.tell_outcome(*metadata, outcome, Bytes::new());
+            self.shared.tell_outcome(metadata, outcome, Bytes::new());
         }
     }
 
     /// Gives the core a command.
     fn call(
         &mut self,
-        metadata: Metadata,
+        metadata: Box<Metadata>,
         action: ByteString,
         payload: Bytes,
         now: Instant,
@@ -611,7 +611,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             answer_timeout: timeout,
             queue_timeout: timeout,
         };
-        let metadata = Box::new(metadata);
         match self.connection.call(outgoing, now) {
             Ok(()) => {
                 let outbox = metadata.outbox;
@@ -637,7 +636,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     put_back(shared, handle, &id).await;
                 } else {
                     end_in_outbox(shared, &handle.key, &id, outcome, frame.clone()).await;
-                    shared.tell_outcome(*open.metadata, outcome, frame);
+                    shared.tell_outcome(open.metadata, outcome, frame);
                 }
                 Finished::Nothing
             }));
@@ -645,7 +644,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 outbox.busy = false;
             }
         } else {
-            self.shared.tell_outcome(*open.metadata, outcome, frame);
+            self.shared.tell_outcome(open.metadata, outcome, frame);
         }
         self.advance_outbox();
     }
@@ -743,7 +742,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         }
         if may {
             let metadata = commands::metadata(&entry);
-            match self.call(metadata, entry.action.clone(), entry.payload.clone(), now) {
+            match self.call(Box::new(metadata), entry.action.clone(), entry.payload.clone(), now) {
                 Ok(()) => {
                     if let Some(outbox) = &mut self.commands.outbox {
                         outbox.busy = true;
@@ -788,7 +787,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         metadata.seq = Some(seq);
         metadata.attempt = attempt;
         metadata.received_at_ms = Some(self.shared.clock.wall_ms(received));
-        self.shared.tell(self.call_address(), Envelope { metadata, body: frame.into_bytes() });
+        self.shared.tell(self.call_address(), Envelope::new(metadata, frame.into_bytes()));
     }
 
     fn send_again(&mut self, now: Instant) {
@@ -903,7 +902,7 @@ impl desk::Presence for Named<'_> {
 
 async fn end_of_kept(shared: &Shared, entry: OutboxEntry, outcome: OutcomeKind, frame: Bytes) {
     end_in_outbox(shared, &entry.key, &entry.id, outcome, frame.clone()).await;
-    shared.tell_outcome(commands::metadata(&entry), outcome, frame);
+    shared.tell_outcome(Box::new(commands::metadata(&entry)), outcome, frame);
 }
 
 /// Gives a command back to the outbox that certainly was not written.

@@ -89,7 +89,7 @@ async fn sweep_outbox(shared: &Shared) {
             if outcome == OutcomeKind::Unknown {
                 tracing::warn!(station = ?metadata.station, id = ?metadata.command_id, "a command has an unknown end");
             }
-            shared.tell_outcome(metadata, outcome, frame);
+            shared.tell_outcome(Box::new(metadata), outcome, frame);
         }
         if !more {
             return;

@@ -75,7 +75,7 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
 }
 
 fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
-    let Metadata { seq, registration, journal, connection, .. } = envelope.metadata;
+    let Metadata { seq, registration, journal, connection, .. } = *envelope.metadata;
     if let Some(id) = journal {
         if !shared.journal.answer(id, envelope.body) {
             shared.metrics.answers_late.inc();
@@ -134,6 +134,6 @@ pub(crate) fn tell_replaced(shared: &Shared, key: &StationKey, previous: Connect
     metadata.tenant = key.tenant.clone();
     metadata.station = Some(key.station.clone());
     metadata.connection = Some(previous);
-    let envelope = Envelope { metadata, body: Bytes::from_static(br#"{"event":"replaced"}"#) };
+    let envelope = Envelope::new(metadata, Bytes::from_static(br#"{"event":"replaced"}"#));
     shared.tell(Address::Inbox(gateway), envelope);
 }

@@ -308,7 +308,7 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     metadata.attempt = 1;
     metadata.journal = Some(id);
     let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
-    let envelope = Envelope { metadata, body: entry.frame };
+    let envelope = Envelope::new(metadata, entry.frame);
     let published = shared.bus.publish(address, envelope).await;
     let mut unheard = false;
     let answered = match published {

@@ -2,9 +2,9 @@
 
 use crate::mailbox::{Mailbox, PostError};
 use bytes::Bytes;
+use foldhash::{HashMap, fast::RandomState};
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -96,7 +96,7 @@ struct Shard {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { hasher: RandomState::default(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// Registers a connection that has its generation.

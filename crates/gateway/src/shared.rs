@@ -123,8 +123,9 @@ impl Shared {
     }
 
     /// Tells whoever sent a command what became of it.
-    pub(crate) fn tell_outcome(&self, command: Metadata, outcome: OutcomeKind, frame: Bytes) {
+    pub(crate) fn tell_outcome(&self, command: Box<Metadata>, outcome: OutcomeKind, frame: Bytes) {
         self.metrics.commanded(outcome);
+        let command = *command;
         let Some(reply_to) = command.reply_to else { return };
         let mut metadata = Metadata::new(Kind::Outcome);
         metadata.tenant = command.tenant;
@@ -137,7 +138,7 @@ impl Shared {
         metadata.outcome = Some(outcome);
         metadata.traceparent = command.traceparent;
         metadata.tracestate = command.tracestate;
-        self.tell(Address::Inbox(reply_to), Envelope { metadata, body: frame });
+        self.tell(Address::Inbox(reply_to), Envelope::new(metadata, frame));
     }
 
     /// Tells whoever cares that a connection began or ended.
@@ -150,7 +151,7 @@ impl Shared {
         metadata.received_at_ms = Some(self.clock.wall_ms(now()));
         let address =
             Address::Event { tenant: handle.key.tenant.clone(), station: handle.key.station.clone() };
-        self.tell(address, Envelope { metadata, body: body.into() });
+        self.tell(address, Envelope::new(metadata, body));
     }
 
     /// Shows a listener what was seen on a connection. To be asked whether there is one first.

@@ -9,7 +9,8 @@ use crate::{
     service::Mounted,
 };
 use bytestring::ByteString;
-use std::{collections::HashMap, fmt, sync::Arc};
+use foldhash::HashMap;
+use std::{fmt, sync::Arc};
 use switchboard_messages::{Message, Mode, Request, Sender, ViolationKind, Violations};
 use switchboard_rpc::{ErrorCode, Frame, Version};
 use tower_layer::Layer;
@@ -430,7 +431,7 @@ impl Inner<()> {
 impl<S> Default for Inner<S> {
     fn default() -> Self {
         Self {
-            actions: std::array::from_fn(|_| HashMap::new()),
+            actions: std::array::from_fn(|_| HashMap::default()),
             any: None,
             fallback: None,
             unreadable: None,

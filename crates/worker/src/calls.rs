@@ -6,8 +6,9 @@ use crate::{
     reply::{Missing, Reply, context, in_hand_key},
 };
 use bytestring::ByteString;
+use foldhash::HashMap;
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

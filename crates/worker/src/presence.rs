@@ -34,7 +34,7 @@ pub(crate) async fn tell(calls: &Calls, leaving: bool) {
     };
     let mut metadata = Metadata::new(Kind::Presence);
     metadata.worker = Some(calls.id.clone());
-    let envelope = Envelope { metadata, body };
+    let envelope = Envelope::new(metadata, body);
     if let Err(error) = calls.bus.publish(Address::Presence, envelope).await {
         tracing::debug!(%error, "a sign of life was not carried");
     }

@@ -19,13 +19,13 @@ impl fmt::Display for Missing {
 
 /// One who waits for an answer: the metadata of its call, and the bus's acknowledgement.
 pub(crate) struct Reply {
-    metadata: Metadata,
+    metadata: Box<Metadata>,
     /// Dropped when the answer is on its way.
     _done: Done,
 }
 
 impl Reply {
-    pub(crate) const fn new(metadata: Metadata, done: Done) -> Self {
+    pub(crate) const fn new(metadata: Box<Metadata>, done: Done) -> Self {
         Self { metadata, _done: done }
     }
 
@@ -53,7 +53,7 @@ impl Reply {
             worker: Some(worker.clone()),
             ..Metadata::new(Kind::Answer)
         };
-        Some((inbox, Envelope { metadata, body }))
+        Some((inbox, Envelope::new(metadata, body)))
     }
 }
 

@@ -7,8 +7,8 @@ use crate::{
     presence,
 };
 use bytestring::ByteString;
+use foldhash::HashMap;
 use std::{
-    collections::HashMap,
     fmt,
     num::NonZeroU32,
     sync::{Arc, Mutex},
@@ -53,7 +53,7 @@ pub async fn serve(router: Router, bus: Arc<dyn Bus>, config: Config) -> Result<
         runtime: Handle::current(),
         tasks: TaskTracker::new(),
         metrics: metrics.clone(),
-        in_hand: Mutex::new(HashMap::new()),
+        in_hand: Mutex::new(HashMap::default()),
     });
     let inbox = if takes_outcomes {
         let subscription = Subscription {

@@ -96,7 +96,7 @@ async fn heartbeat_of(station: &str, bus: &Arc<dyn Bus>) {
     metadata.reply_to = Some("gw".into());
     let body = Bytes::from_static(br#"[2,"1","Heartbeat",{}]"#);
     let to = Address::Call { tenant: metadata.tenant.clone(), station };
-    bus.publish(to, Envelope { metadata, body }).await.unwrap();
+    bus.publish(to, Envelope::new(metadata, body)).await.unwrap();
 }
 
 async fn report(command: &Envelope, kind: OutcomeKind, body: &'static str, bus: &Arc<dyn Bus>) {
@@ -111,7 +111,7 @@ async fn report(command: &Envelope, kind: OutcomeKind, body: &'static str, bus: 
         outcome: Some(kind),
         ..Metadata::new(Kind::Outcome)
     };
-    let envelope = Envelope { metadata, body: Bytes::from_static(body.as_bytes()) };
+    let envelope = Envelope::new(metadata, Bytes::from_static(body.as_bytes()));
     bus.publish(Address::Inbox(asked.reply_to.clone().unwrap()), envelope).await.unwrap();
 }
 

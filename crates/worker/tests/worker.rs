@@ -84,7 +84,7 @@ fn call(station: &str, seq: u64, action: &str) -> Envelope {
     metadata.remaining = Some(Duration::from_secs(25));
     metadata.reply_to = Some("gw".into());
     metadata.attempt = 1;
-    Envelope { metadata, body: Bytes::from(format!("[2,\"{seq}\",\"{action}\",{{}}]")) }
+    Envelope::new(metadata, Bytes::from(format!("[2,\"{seq}\",\"{action}\",{{}}]")))
 }
 
 fn again(call: &Envelope, attempt: u32) -> Envelope {
@@ -132,7 +132,7 @@ async fn an_answer_carries_what_its_call_carried() {
         worker: Some("w1".into()),
         ..Metadata::new(Kind::Answer)
     };
-    assert_eq!(answer.metadata, expected);
+    assert_eq!(*answer.metadata, expected);
     assert_eq!(answer.body, r#"[3,"3",{"status":"Pending"}]"#);
     assert_eq!(worker.metrics().results.get(), 1);
 }
@@ -493,7 +493,7 @@ async fn outcomes_in_the_workers_inbox_reach_their_handler() {
         metadata.action = Some("Reset".into());
         metadata.context = Some("mine".into());
         metadata.outcome = Some(kind);
-        Envelope { metadata, body: Bytes::from_static(body.as_bytes()) }
+        Envelope::new(metadata, Bytes::from_static(body.as_bytes()))
     };
     let refused = Outcome::Refused { code: "C".into(), description: "d".into(), details: "{}".into() };
     for (kind, body, expected) in [

@@ -128,7 +128,7 @@ impl Setting {
         metadata.station = command.station;
         metadata.command_id = command.command_id;
         metadata.outcome = Some(outcome);
-        let envelope = Envelope { metadata, body: Bytes::from_static(frame.as_bytes()) };
+        let envelope = Envelope::new(metadata, Bytes::from_static(frame.as_bytes()));
         self.bus.publish(Address::Inbox(command.reply_to.unwrap()), envelope).await.unwrap();
     }
 }

@@ -192,5 +192,5 @@ fn every_header() -> Vec<Envelope> {
         all.push(metadata);
     }
     let body = Bytes::from_static(b"[2,\"1\",\"A\",{\"a\":1.10}]");
-    all.into_iter().map(|metadata| Envelope { metadata, body: body.clone() }).collect()
+    all.into_iter().map(|metadata| Envelope::new(metadata, body.clone())).collect()
 }

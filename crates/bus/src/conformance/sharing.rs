@@ -128,7 +128,7 @@ pub async fn an_inbox_has_one_owner_until_it_lets_go(harness: &dyn Harness) {
 pub async fn presence_is_told_to_all(harness: &dyn Harness) {
     let mut metadata = Metadata::new(Kind::Presence);
     metadata.worker = Some("worker-1".into());
-    let envelope = Envelope { metadata, body: Bytes::from_static(b"{}") };
+    let envelope = Envelope::new(metadata, Bytes::from_static(b"{}"));
     told_to_all(harness, &Topic::Presence, &Address::Presence, &envelope).await;
 }
 

@@ -35,7 +35,7 @@ fn a_call_has_the_headers_of_the_contract() {
         ocpp-remaining-ms: 25000\nocpp-reply-to: gateway-1\nocpp-attempt: 1\n";
     let lines: String = headers(&call()).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     assert_eq!(lines, expected);
-    assert!(call().encode_block().starts_with("\x0d\x01\0\0\0ocpp-envelope1\x09\x04\0\0\0ocpp-kindcall"));
+    assert!(call().encode_block().starts_with("\0\x01\0\0\01\x01\x04\0\0\0call"));
 }
 
 #[test]
@@ -222,7 +222,7 @@ proptest! {
         for (value, more) in bytes.chunks(8).zip(0_u8..) {
             let value = String::from_utf8_lossy(value);
             let size = char::from((value.len() as u8 + more % 2) & 0x7f);
-            let block = format!("\x09\x04\0\0\0ocpp-kindcall\x0c{size}\0\0\0ocpp-station{value}");
+            let block = format!("\x01\x04\0\0\0call\x03{size}\0\0\0{value}");
             let _outcome = Metadata::decode_block(&block.into());
         }
     }

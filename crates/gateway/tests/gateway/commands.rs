@@ -273,9 +273,9 @@ async fn s06_a_stale_route_is_offline_at_once() {
     metadata.command_id = Some("c".into());
     metadata.reply_to = Some("me".into());
     metadata.context = Some("mine".into());
-    let body = r#"[2,"x","Reset",{}]"#.into();
+    let body = r#"[2,"x","Reset",{}]"#;
     let inbox = Address::Inbox(world.gateway.name().clone());
-    world.bus.publish(inbox, Envelope { metadata, body }).await.unwrap();
+    world.bus.publish(inbox, Envelope::new(metadata, body)).await.unwrap();
     until("an outcome", || heard.all().len() == 1).await;
     let told = heard.all().remove(0).metadata;
     assert_eq!(told.outcome, Some(switchboard_bus::OutcomeKind::Offline));

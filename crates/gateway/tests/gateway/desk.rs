@@ -264,7 +264,7 @@ async fn a_workers_sign_of_life_opens_the_door_although_no_station_is_left_to_fi
     until("it is gone", || world.gateway.connections() == 0).await;
     let mut metadata = Metadata::new(Kind::Presence);
     metadata.worker = Some("worker-1".into());
-    let envelope = Envelope { metadata, body: presence::body([].into_iter()) };
+    let envelope = Envelope::new(metadata, presence::body([].into_iter()));
     world.bus.publish(Address::Presence, envelope).await.unwrap();
     assert!(world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 101"));
 }

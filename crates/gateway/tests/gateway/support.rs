@@ -251,7 +251,7 @@ pub(crate) fn answer(bus: &InProcess, call: &Envelope, text: String, registratio
     metadata.registration = registration;
     let inbox = Address::Inbox(call.metadata.reply_to.clone().unwrap());
     // Published before the future is made.
-    drop(bus.publish(inbox, Envelope { metadata, body: text.into() }));
+    drop(bus.publish(inbox, Envelope::new(metadata, text)));
 }
 
 /// The id of a frame as JSON text. Ids in these tests hold no commas.

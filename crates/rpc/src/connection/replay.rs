@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Replay {
     kept: Vec<u8>,
+    /// How many answers that are.
+    count: u8,
     /// What the times in the heads count from.
     begun: Instant,
     /// When to look for old ones. It does not move with each answer, so that a busy connection's timer stands still.
@@ -25,7 +27,7 @@ pub(super) struct Replay {
 const HEAD_BYTES: usize = 4 + 8 + 4 + 2;
 
 /// So many calls of a connection at most are recognised.
-const ANSWERS_MAX: usize = 16;
+const ANSWERS_MAX: u8 = 16;
 
 /// What a CALLRESULT begins with; the id follows.
 const RESULT: &str = "[3,";
@@ -36,7 +38,8 @@ const CLOCK_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 struct Kept<'kept> {
     id: u32,
     frame: u64,
-    at: Instant,
+    /// Milliseconds since `begun`.
+    since: u32,
     answer: &'kept [u8],
 }
 
@@ -53,14 +56,14 @@ pub(super) enum Recall {
 
 impl Replay {
     pub(super) fn new(now: Instant, window: Duration) -> Self {
-        Self { kept: Vec::new(), begun: now, purge_at: later(now, window) }
+        Self { kept: Vec::new(), count: 0, begun: now, purge_at: later(now, window) }
     }
 
     pub(super) fn recall(&self, id: &str, frame: &str, now: Instant, window: Duration) -> Recall {
         let short = hash(id) as u32;
         let mut recall = Recall::New;
         for kept in self.iter().filter(|kept| kept.id == short) {
-            if now.saturating_duration_since(kept.at) >= window {
+            if now.saturating_duration_since(self.at(&kept)) >= window {
                 continue;
             }
             if kept.frame == hash(frame) {
@@ -80,8 +83,7 @@ impl Replay {
         else {
             return;
         };
-        let mut forgotten = 0;
-        let mut left = self.iter().count();
+        let (mut forgotten, mut left) = (0, self.count);
         for kept in self.iter() {
             if left < ANSWERS_MAX && self.kept.len() - forgotten + needed <= bytes_max {
                 break;
@@ -90,6 +92,7 @@ impl Replay {
             left -= 1;
         }
         self.kept.drain(..forgotten);
+        self.count = left + 1;
         self.kept.reserve_exact(needed);
         self.kept.extend_from_slice(&(hash(id) as u32).to_le_bytes());
         self.kept.extend_from_slice(&hash(frame).to_le_bytes());
@@ -100,15 +103,18 @@ impl Replay {
 
     /// Forgets what is older than the window. Whether anything is left.
     pub(super) fn purge(&mut self, now: Instant, window: Duration) -> bool {
-        let (mut forgotten, mut newest) = (0, None);
+        let (mut forgotten, mut left, mut newest) = (0, self.count, None);
         for kept in self.iter() {
-            if newest.is_none() && now.saturating_duration_since(kept.at) >= window {
+            let at = self.at(&kept);
+            if newest.is_none() && now.saturating_duration_since(at) >= window {
                 forgotten += HEAD_BYTES + kept.answer.len();
+                left -= 1;
             } else {
-                newest = Some(kept.at);
+                newest = Some(at);
             }
         }
         self.kept.drain(..forgotten);
+        self.count = left;
         self.purge_at = newest.map_or(now, |newest| later(newest, window));
         !self.kept.is_empty() && now.saturating_duration_since(self.begun) < CLOCK_MAX
     }
@@ -124,6 +130,11 @@ impl Replay {
         self.kept.capacity()
     }
 
+    /// When an answer was kept.
+    fn at(&self, kept: &Kept<'_>) -> Instant {
+        self.begun + Duration::from_millis(kept.since.into())
+    }
+
     fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
         let mut rest = self.kept.as_slice();
         std::iter::from_fn(move || {
@@ -136,7 +147,7 @@ impl Replay {
             Some(Kept {
                 id: u32::from_le_bytes(*id),
                 frame: u64::from_le_bytes(*frame),
-                at: self.begun + Duration::from_millis(u32::from_le_bytes(*since).into()),
+                since: u32::from_le_bytes(*since),
                 answer,
             })
         })
