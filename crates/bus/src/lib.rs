@@ -27,7 +27,7 @@
 //! let mut metadata = Metadata::new(Kind::Call);
 //! metadata.station = Some(station.clone());
 //! metadata.action = Some("Heartbeat".into());
-//! let body = r#"[2,"1","Heartbeat",{}]"#.into();
+//! let body = r#"[2,"1","Heartbeat",{}]"#;
 //! bus.publish(Address::Call { tenant: "default".into(), station }, Envelope::new(metadata, body)).await?;
 //! # Ok(())
 //! # }
