@@ -32,7 +32,7 @@ pub fn object(bus: &Arc<dyn Bus>, judge: Judge, told: &Envelope) {
     report.station.clone_from(&metadata.station);
     report.version = metadata.version;
     report.connection = Some(connection.clone());
-    let envelope = Envelope { metadata: report, body: write_result_error(&id, code, &description, b"") };
+    let envelope = Envelope::new(report, write_result_error(&id, code, &description, b""));
     let (bus, inbox) = (Arc::clone(bus), Address::Inbox(connection.gateway.clone()));
     let mut telling = Box::pin(async move {
         match bus.publish(inbox, envelope).await {

@@ -93,7 +93,7 @@ async fn c12_a_result_error_of_processing_reaches_its_connection_and_no_other() 
         let mut metadata = Metadata::new(Kind::ResultError);
         metadata.station = Some(id("A"));
         metadata.connection = Some(switchboard_bus::ConnectionKey { generation, ..connection.clone() });
-        let envelope = Envelope { metadata, body: Bytes::from_static(text.as_bytes()) };
+        let envelope = Envelope::new(metadata, Bytes::from_static(text.as_bytes()));
         drop(world.bus.publish(Address::Inbox(call.reply_to.clone().unwrap()), envelope));
     };
     tell(connection.generation - 1, r#"[5,"of another","FormatViolation","",{}]"#);
