@@ -1,5 +1,7 @@
 //! The command line. Flags that are settings come from the table of settings; the rest stands here.
 
+pub(crate) mod simulate;
+
 use crate::{
     exit::Exit,
     settings::{Setting, TABLE, duration},
@@ -68,6 +70,9 @@ pub(crate) enum Do {
         with every row that can be read; the damaged one is kept beside it. A copy made before the damage is better."
     )]
     Salvage(Salvage),
+    /// Let many simulated stations live through a scenario, and see whether the books add up
+    #[command(after_help = simulate::EXAMPLES)]
+    Simulate(simulate::Simulate),
     /// Show the configuration that is in effect, or everything that is wrong with it
     #[command(
         after_help = "Examples:\n  switchboard check-config\n  switchboard check-config --config /etc/switchboard.toml --json\n  \

@@ -72,6 +72,11 @@ impl Client {
                 IpAddr::V6(Ipv6Addr::LOCALHOST)
             });
         }
+        Self::at(address, settings)
+    }
+
+    /// The client for the process at this address.
+    pub(crate) fn at(address: SocketAddr, settings: &Settings) -> Self {
         let token = settings.api_token.as_ref().map(|secret| secret.0.clone());
         Self { address, token, patience: PATIENCE }
     }

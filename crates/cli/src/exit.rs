@@ -24,6 +24,8 @@ pub(crate) enum Exit {
     NotSent = 7,
     /// The command was written and no answer came.
     Unknown = 8,
+    /// The books of simulated stations do not add up.
+    Inconsistent = 9,
     /// The configuration is wrong.
     Configuration = 64,
     /// What was given is wrong: the payload, the action or the station's id.
@@ -42,7 +44,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, with what `--help` says.
-    pub(crate) const ALL: [(Self, &'static str); 16] = [
+    pub(crate) const ALL: [(Self, &'static str); 17] = [
         (Self::Done, "done; send: the station answered"),
         (Self::Refused, "send: the station refused with a CALLERROR"),
         (Self::Usage, "the command line could not be understood"),
@@ -55,6 +57,7 @@ impl Exit {
             "send: the connection went before the command was written, or it may not be sent now",
         ),
         (Self::Unknown, "send: written, and no answer came; the station may or may not have acted on it"),
+        (Self::Inconsistent, "simulate: the server was not told everything, or its books differ"),
         (Self::Configuration, "the configuration is wrong"),
         (Self::Data, "an action, a payload or a station's id is wrong"),
         (

@@ -62,7 +62,13 @@ pub struct Books {
     pub unsent: usize,
     /// Billing messages that were given up.
     pub given_up: u64,
-    /// What transactions that are no longer listed have charged, in Wh.
+    /// Calls that got an error.
+    pub refused: u64,
+    /// Calls that got no answer in time, or none that could be understood.
+    pub unanswered: u64,
+    /// Transactions that are no longer listed.
+    pub forgotten: u64,
+    /// What they have charged, in Wh.
     pub forgotten_wh: u64,
 }
 
@@ -92,6 +98,7 @@ impl Books {
                 return;
             };
             if let Some(transaction) = self.transactions.remove(&number) {
+                self.forgotten += 1;
                 self.forgotten_wh += transaction.energy_wh();
             }
         }

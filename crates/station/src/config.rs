@@ -1,6 +1,7 @@
 //! What a simulated station is and how it behaves.
 
-use std::{fmt, time::Duration};
+use crate::{Pace, Quirk, Scenario, Statistics};
+use std::{fmt, sync::Arc, time::Duration};
 use switchboard_rpc::Version;
 
 /// What a simulated station is and how it behaves.
@@ -8,7 +9,7 @@ use switchboard_rpc::Version;
 #[non_exhaustive]
 pub struct Config {
     /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`. Only `ws`.
-    pub url: String,
+    pub url: Arc<str>,
     /// The identity, as it will be percent-encoded into the URL.
     pub id: String,
     /// What it speaks: 1.6 or 2.0.1. With 2.1 it refuses to run.
@@ -27,7 +28,7 @@ pub struct Config {
     /// the last one does.
     pub visited: u32,
     /// The tags that drivers present, one at random each time.
-    pub tokens: Vec<String>,
+    pub tokens: Arc<[String]>,
     /// How long a car charges, before `speed`; varied by half either way.
     pub session: Duration,
     /// How long a connector is free between two cars, before `speed`; varied by half either way.
@@ -46,12 +47,24 @@ pub struct Config {
     pub billing_interval: Duration,
     /// How often it pings the central system.
     pub ping_interval: Duration,
+    /// How long a reset or the end waits for bills to be sent.
+    pub finish: Duration,
+    /// What it lives through; none: one car after the other, as `session`, `pause` and `visited` say.
+    pub scenario: Option<Arc<Scenario>>,
+    /// The time that it shares with others; none: one of its own, at `speed`.
+    pub pace: Option<Pace>,
+    /// Where it counts what it does.
+    pub statistics: Arc<Statistics>,
+    /// The power of a connector, in W; none: what a scenario's chance gives it, or 22 kW.
+    pub power_w: Option<f64>,
+    /// What it does that it should not.
+    pub quirks: Vec<Quirk>,
 }
 
 impl Config {
     /// A 1.6 station at this endpoint and with this identity, with everything else as it usually is.
     #[must_use]
-    pub fn new(url: impl Into<String>, id: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<Arc<str>>, id: impl Into<String>) -> Self {
         let id = id.into();
         Self {
             url: url.into(),
@@ -77,6 +90,12 @@ impl Config {
             billing_attempts: 5,
             billing_interval: Duration::from_secs(10),
             ping_interval: Duration::from_secs(30),
+            finish: Duration::from_secs(3),
+            scenario: None,
+            pace: None,
+            statistics: Arc::default(),
+            power_w: None,
+            quirks: Vec::new(),
         }
     }
 }

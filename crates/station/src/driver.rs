@@ -3,6 +3,7 @@
 use crate::{
     BooksHandle, Config,
     charger::{Charger, End, Moment, Reply, Wish},
+    quirk::Wire,
     socket::{ConnectError, connect},
 };
 use bytestring::ByteString;
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use switchboard_rpc::{
-    Connection, MessageId, Version,
+    Connection, MessageId,
     connection::{self, Event, Lane, Outcome, Outgoing, Role},
     frame::{write_error, write_result},
 };
@@ -31,6 +32,10 @@ use tracing::{debug, info, warn};
 const WRITE_MAX: Duration = Duration::from_secs(20);
 /// How many pings may stay without any sign of life.
 const SILENT_PINGS_MAX: u32 = 3;
+/// How long a station that is being switched off waits between two attempts to connect.
+const HURRY: Duration = Duration::from_millis(500);
+/// How often somebody looks whether pings are wanted again, where they are not.
+const PING_PAUSE: Duration = Duration::from_secs(60);
 
 /// A simulated charging station.
 #[derive(Debug)]
@@ -55,10 +60,6 @@ impl Simulated {
     /// Switches it on and lets it live until `shutdown` is cancelled; then it ends what goes on, tells it within a few
     /// seconds, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        if self.config.version == Version::V21 {
-            warn!(station = self.config.id, "a simulated station does not speak OCPP 2.1");
-            return;
-        }
         let charger = Charger::new(self.config.clone(), self.books, now());
         let mut life = Life {
             random: fastrand::Rng::with_seed(self.config.seed ^ 1),
@@ -94,20 +95,21 @@ impl Life {
     async fn one_connection(&mut self) -> bool {
         let connecting = connect(&self.config, self.charger.password());
         let made = tokio::select! {
-            made = connecting => made,
-            () = self.shutdown.cancelled() => return false,
+            made = connecting => Some(made),
+            () = self.shutdown.cancelled(), if !self.stopping => None,
         };
+        let Some(made) = made else { return self.stop() };
         let wait = match made {
             Ok(socket) => {
                 self.failures = 0;
                 match self.online(socket).await {
                     Ended::Wished(Wish::End) => return false,
-                    Ended::Wished(Wish::Restart(wait)) => wait,
-                    Ended::Lost if self.stopping => return false,
+                    Ended::Wished(Wish::Restart(wait) | Wish::Silence(wait)) => wait,
                     Ended::Lost => self.back_off(),
                 }
             }
             Err(error) => {
+                self.config.statistics.failed_to_connect();
                 self.tell(&error);
                 self.back_off()
             }
@@ -133,17 +135,32 @@ impl Life {
         doubled.min(self.config.back_off_max).mul_f64(1.0 + self.random.f64())
     }
 
+    /// It is being switched off without a connection. False: and has nothing to say any more.
+    fn stop(&mut self) -> bool {
+        let moment = now();
+        self.stopping = true;
+        self.charger.handle_shutdown(moment);
+        self.charger.poll_wish(moment).is_none()
+    }
+
     /// Waits without a connection, while cars come and go. False: the station is switched off.
     async fn offline(&mut self, wait: Duration) -> bool {
         let until = now().at + wait;
         loop {
+            // Who is being switched off has bills to send and waits no longer than it must.
+            let until = if self.stopping { until.min(now().at + HURRY) } else { until };
             let next = self.charger.poll_timeout().map_or(until, |at| at.min(until));
             tokio::select! {
                 () = time::sleep_until(next.into()) => {}
-                () = self.shutdown.cancelled() => return false,
+                () = self.shutdown.cancelled(), if !self.stopping => {
+                    return self.stop();
+                }
             }
             let now = now();
             self.charger.handle_timeout(now);
+            if self.stopping && self.charger.poll_wish(now).is_some() {
+                return false;
+            }
             if now.at >= until {
                 return true;
             }
@@ -159,8 +176,8 @@ impl Life {
             answer_timeout: self.config.answer_timeout,
             rpc: Connection::new(Role::Station, self.config.version, limits, begin.at),
             socket,
-            ping_every: self.config.ping_interval.max(Duration::from_secs(1)),
-            ping_at: begin.at + self.config.ping_interval.max(Duration::from_secs(1)),
+            wire: Wire::new(&self.config.quirks, begin.unix_ms),
+            ping_at: begin.at + self.charger.ping_interval().unwrap_or(PING_PAUSE),
             silent_pings: 0,
         };
         self.charger.handle_connected(begin);
@@ -177,9 +194,10 @@ impl Life {
             Ended::Lost => "lost",
             Ended::Wished(Wish::End) => "switched off",
             Ended::Wished(Wish::Restart(_)) => "restarting",
+            Ended::Wished(Wish::Silence(_)) => "line or power fail",
         };
         info!(station = self.config.id, why = code, "disconnected");
-        if matches!(ended, Ended::Wished(_)) {
+        if matches!(ended, Ended::Wished(Wish::Restart(_) | Wish::End)) {
             online.close().await;
         }
         ended
@@ -202,7 +220,8 @@ impl Life {
                     match message {
                         Some(Ok(Message::Text(text))) => {
                             // Validated by the socket already.
-                            let text = ByteString::from(text.as_str());
+                            let meant = online.wire.as_mut().and_then(|wire| wire.incoming(text.as_str()));
+                            let text = meant.map_or_else(|| ByteString::from(text.as_str()), ByteString::from);
                             online.rpc.handle_text(text, now().at);
                         }
                         Some(Ok(Message::Close(frame))) => {
@@ -217,7 +236,7 @@ impl Life {
                     let now = now();
                     online.rpc.handle_timeout(now.at);
                     self.charger.handle_timeout(now);
-                    if now.at >= online.ping_at && online.ping(now.at).await.is_err() {
+                    if now.at >= online.ping_at && online.ping(self.charger.ping_interval(), now.at).await.is_err() {
                         return Ended::Lost;
                     }
                 }
@@ -239,7 +258,8 @@ struct Online {
     answer_timeout: Duration,
     rpc: Connection,
     socket: WebSocketStream<TcpStream>,
-    ping_every: Duration,
+    /// What it does to whole messages that it should not.
+    wire: Option<Wire>,
     ping_at: Instant,
     silent_pings: u32,
 }
@@ -252,7 +272,14 @@ impl Online {
             let moment = now();
             while let Some(transmit) = self.rpc.poll_transmit(moment.at) {
                 silent = false;
-                self.write(Message::text(transmit.text.to_string())).await?;
+                match &mut self.wire {
+                    None => self.write(Message::text(transmit.text.to_string())).await?,
+                    Some(wire) => {
+                        for text in wire.outgoing(&transmit.text) {
+                            self.write(Message::text(text)).await?;
+                        }
+                    }
+                }
             }
             while let Some(event) = self.rpc.poll_event() {
                 silent = false;
@@ -299,7 +326,7 @@ impl Online {
                     }
                     Outcome::Refused { code, description, .. } => {
                         debug!(station = self.id, %code, %description, "the central system refused a call");
-                        End::Failed
+                        End::Refused
                     }
                     Outcome::MalformedAnswer { .. } | Outcome::TimedOut | Outcome::Expired => End::Failed,
                     _ => End::Lost,
@@ -315,8 +342,11 @@ impl Online {
         Ok(())
     }
 
-    async fn ping(&mut self, now: Instant) -> Result<(), Broken> {
-        self.ping_at = now + self.ping_every;
+    async fn ping(&mut self, every: Option<Duration>, now: Instant) -> Result<(), Broken> {
+        self.ping_at = now + every.unwrap_or(PING_PAUSE);
+        if every.is_none() {
+            return Ok(());
+        }
         self.silent_pings += 1;
         if self.silent_pings > SILENT_PINGS_MAX {
             return Err(Broken);
@@ -345,7 +375,7 @@ impl Online {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where this crate reads the clocks")]
-fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Moment { at: Instant::now(), unix_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX) }
 }

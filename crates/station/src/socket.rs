@@ -55,7 +55,7 @@ async fn upgrade(
     config: &Config,
     password: Option<Vec<u8>>,
 ) -> Result<WebSocketStream<TcpStream>, ConnectError> {
-    let no_url = || ConnectError::Url(config.url.clone());
+    let no_url = || ConnectError::Url(config.url.to_string());
     let url = format!("{}/{}", config.url.trim_end_matches('/'), utf8_percent_encode(&config.id, SEGMENT));
     let mut request = url.into_client_request().map_err(|_| no_url())?;
     if request.uri().scheme_str() != Some("ws") {

@@ -3,6 +3,7 @@
 pub(crate) mod check_config;
 pub(crate) mod salvage;
 pub(crate) mod send;
+pub(crate) mod simulate;
 pub(crate) mod stations;
 pub(crate) mod trace;
 pub(crate) mod transactions;

@@ -11,7 +11,7 @@ mod line;
 mod listen;
 mod ports;
 mod serve;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod store;
 mod watch;
 

@@ -18,13 +18,20 @@ pub(crate) enum Kind {
         remote: Option<Option<i64>>,
         /// What kind of tag the driver showed (2.0.1).
         token_type: String,
+        /// The reservation that it uses up.
+        reservation: Option<i64>,
     },
     /// The meter was read.
     Meter {
-        /// The power at that time, in W.
-        power_w: u64,
-        /// Whether somebody asked for it.
-        triggered: bool,
+        /// What it showed.
+        sample: Sample,
+        /// Why it was read.
+        cause: Cause,
+    },
+    /// Energy flows or does not (2.x, which tells it within transactions).
+    State {
+        /// In the words of 2.x.
+        state: &'static str,
     },
     /// A transaction has ended.
     Stop {
@@ -46,8 +53,41 @@ pub(crate) enum Reason {
     SoftReset,
     /// The station was reset at once.
     HardReset,
-    /// The station is being switched off.
+    /// The power failed, or the station is being switched off.
     PowerLoss,
+    /// The connector broke.
+    Fault {
+        /// Whether current went to earth, which 2.x has a word for.
+        ground: bool,
+    },
+    /// A command unlocked the connector.
+    Unlock,
+    /// New firmware is installed.
+    Reboot,
+}
+
+/// What a meter showed beside the energy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sample {
+    /// What flows, in W.
+    pub(crate) power_w: u64,
+    /// On each phase, in A.
+    pub(crate) current_a: f64,
+    /// What the station would give, in W.
+    pub(crate) offered_w: u64,
+    /// How full the car is, in per cent.
+    pub(crate) soc: Option<u8>,
+}
+
+/// Why a meter was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It was time.
+    Periodic,
+    /// The clock stood at a multiple of the interval.
+    Clock,
+    /// Somebody asked.
+    Trigger,
 }
 
 /// A billing message.
@@ -65,6 +105,8 @@ pub(crate) struct Entry {
     pub(crate) seq_no: u32,
     /// Whether it happened while the station was offline.
     pub(crate) offline: bool,
+    /// Whether it was told before.
+    pub(crate) repeated: bool,
 }
 
 /// What became of an attempt to send the first one.
@@ -91,11 +133,11 @@ impl Queue {
     pub(crate) fn push(&mut self, entry: Entry) {
         if self.waiting.len() >= WAITING_MAX {
             // The first may be on its way and stays.
-            let middle =
-                self.waiting.iter().skip(1).position(|entry| matches!(entry.kind, Kind::Meter { .. }));
+            let optional = |entry: &Entry| matches!(entry.kind, Kind::Meter { .. } | Kind::State { .. });
+            let middle = self.waiting.iter().skip(1).position(optional);
             match middle {
                 Some(index) => drop(self.waiting.remove(index + 1)),
-                None if matches!(entry.kind, Kind::Meter { .. }) => return,
+                None if optional(&entry) => return,
                 // Only starts and ends are left. Better too many than an unbilled transaction: cars cannot come
                 // faster than one per connector and session.
                 None => {}
@@ -163,7 +205,7 @@ mod tests {
     use super::*;
 
     fn entry(transaction: u64, kind: Kind) -> Entry {
-        Entry { transaction, kind, meter_wh: 0, unix_ms: 0, seq_no: 0, offline: false }
+        Entry { transaction, kind, meter_wh: 0, unix_ms: 0, seq_no: 0, offline: false, repeated: false }
     }
 
     #[expect(clippy::disallowed_methods, reason = "where a fake clock begins does not matter")]
@@ -171,7 +213,10 @@ mod tests {
         Instant::now()
     }
 
-    const METER: Kind = Kind::Meter { power_w: 0, triggered: false };
+    const METER: Kind = Kind::Meter {
+        sample: Sample { power_w: 0, current_a: 0.0, offered_w: 0, soc: None },
+        cause: Cause::Periodic,
+    };
 
     #[test]
     fn a_failed_message_is_sent_again_later_and_given_up_in_the_end() {
@@ -197,7 +242,10 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(entry(0, METER));
         for transaction in 1..WAITING_MAX as u64 {
-            queue.push(entry(transaction, Kind::Start { remote: None, token_type: String::new() }));
+            queue.push(entry(
+                transaction,
+                Kind::Start { remote: None, token_type: String::new(), reservation: None },
+            ));
             queue.push(entry(transaction, METER));
         }
         for transaction in 1..WAITING_MAX as u64 {

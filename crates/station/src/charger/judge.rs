@@ -1,7 +1,7 @@
 //! Judges what the central system sends by the schemas.
 
 use super::Reply;
-use switchboard_messages::{Sender, action, v16, v201};
+use switchboard_messages::{Sender, action, v16, v21, v201};
 use switchboard_rpc::{ErrorCode, Version};
 
 /// Whether a request is one that a station is sent, by the schema of its action.
@@ -15,7 +15,8 @@ pub(super) fn judge(version: Version, name: &str, payload: &[u8]) -> Result<(), 
     }
     let violations = match version {
         Version::V16 => v16::validate(name, false, payload),
-        Version::V201 | Version::V21 => v201::validate(name, false, payload),
+        Version::V201 => v201::validate(name, false, payload),
+        Version::V21 => v21::validate(name, false, payload),
     };
     match violations.unwrap_or_default().first() {
         None => Ok(()),

@@ -6,29 +6,33 @@
 mod billing;
 mod commands;
 mod connector;
+mod flow;
+mod installed;
 mod judge;
-mod keys;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+mod visits;
 
 pub(crate) use commands::Reply;
 
-use crate::{Books, BooksHandle, Config, Link, Transaction};
-use billing::{Attempt, Entry, Kind, Queue, Reason};
-use connector::{Connector, Session, Status};
-use keys::Keys;
+use crate::{
+    Books, BooksHandle, Config, Link, Pace, Quirk, Transaction,
+    model::{configuration::Configuration, local_list::LocalList, profile::Profiles},
+};
+use billing::{Attempt, Cause, Entry, Kind, Queue, Reason};
+use connector::{Connector, Status};
 use serde_json::Value;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 use switchboard_rpc::Version;
+use upkeep::{Later, Outage};
 
 /// How many ordinary messages wait at most. At the bound further ones are dropped: they are repeated anyway.
-const ORDINARY_MAX: usize = 64;
-/// How long a reset or a switching off waits for bills to be sent.
-const FINISH_MAX: Duration = Duration::from_secs(3);
+const ORDINARY_MAX: usize = 128;
 /// The wait before the next BootNotification or Heartbeat where the central system leaves it to the station.
 const OWN_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -57,7 +61,9 @@ pub(crate) struct Call {
 pub(crate) enum End {
     /// With this payload.
     Answered(Value),
-    /// With a CALLERROR, an answer nobody understands, or none in time.
+    /// With a CALLERROR.
+    Refused,
+    /// With an answer that nobody understands, or with none in time.
     Failed,
     /// The connection went.
     Lost,
@@ -68,6 +74,8 @@ pub(crate) enum End {
 pub(crate) enum Wish {
     /// Close the connection and make a new one, after this wait.
     Restart(Duration),
+    /// Drop the connection without a word and make a new one, after this wait.
+    Silence(Duration),
     /// Close the connection and end.
     End,
 }
@@ -79,7 +87,8 @@ enum Purpose {
     Heartbeat,
     Status { connector: u32, status: Status, unix_ms: i64 },
     Authorize { connector: u32, token: String },
-    Idle { connector: u32 },
+    Idle { connector: u32, cause: Cause },
+    Notice { action: &'static str, payload: Box<Value> },
     Billing,
 }
 
@@ -99,15 +108,27 @@ struct Finish {
     deadline: Instant,
 }
 
+/// The one call that is open.
+#[derive(Debug)]
+struct Open {
+    key: u64,
+    purpose: Purpose,
+    since: Instant,
+}
+
 /// A charging station.
 #[derive(Debug)]
 pub(crate) struct Charger {
     config: Config,
     books: BooksHandle,
     random: fastrand::Rng,
-    keys: Keys,
+    pace: Pace,
+    settings: Configuration,
+    profiles: Profiles,
+    list: LocalList,
     registration: Registration,
     connected: bool,
+    powered: bool,
     /// Why the next BootNotification is due; none once it was accepted.
     boot: Option<&'static str>,
     boot_at: Option<Instant>,
@@ -116,35 +137,45 @@ pub(crate) struct Charger {
     connectors: Vec<Connector>,
     ordinary: VecDeque<Purpose>,
     billing: Queue,
-    in_flight: Option<(u64, Purpose)>,
+    in_flight: Option<Open>,
     next_key: u64,
     next_transaction: u64,
     finish: Option<Finish>,
-    /// A reset that waits for the last car (2.0.1 OnIdle).
+    silence: Option<Duration>,
+    outages: Vec<Outage>,
+    later: Vec<(Instant, Later)>,
+    /// What is told once it has booted.
+    after_boot: Vec<(&'static str, Value)>,
+    /// A reset that waits for the last car (2.x OnIdle).
     reset_when_idle: bool,
-    ticked: Instant,
+    /// Whether the central system said how often meters are read.
+    reads_as_told: bool,
+    /// When the clock is at the next multiple of its interval.
+    clock_at: Option<Instant>,
+    /// Up to when energy has been counted, in seconds of the own time.
+    ticked: f64,
 }
 
 impl Charger {
     /// A station that was just switched on.
     pub(crate) fn new(config: Config, books: BooksHandle, now: Moment) -> Self {
         let mut random = fastrand::Rng::with_seed(config.seed);
+        let power_w = config.power_w.unwrap_or(22_000.0);
         let connectors = (1..=config.connectors.max(1))
-            .map(|id| {
-                let mut connector = Connector::new(id, f64::from(random.u32(1_000..2_000_000)));
-                if id <= config.visited {
-                    // The first car comes soon: nobody waits ten minutes for a demonstration to begin.
-                    connector.next_car = Some(now.at + shorter(config.pause, &config, &mut random) / 4);
-                }
-                connector
-            })
+            .map(|id| Connector::new(id, f64::from(random.u32(1_000..2_000_000)), power_w))
             .collect();
-        Self {
-            keys: Keys::new(&config),
+        let pace = config.pace.clone().unwrap_or_else(|| Pace::new(config.speed, now.at));
+        let mut charger = Self {
+            settings: Configuration::new(&config),
+            profiles: Profiles::default(),
+            list: LocalList::default(),
             books,
             random,
+            ticked: pace.seconds(now.at),
+            pace,
             registration: Registration::Unknown,
             connected: false,
+            powered: true,
             boot: Some("PowerUp"),
             boot_at: None,
             heartbeat_at: None,
@@ -156,21 +187,41 @@ impl Charger {
             next_key: 0,
             next_transaction: 0,
             finish: None,
+            silence: None,
+            outages: Vec::new(),
+            later: Vec::new(),
+            after_boot: Vec::new(),
             reset_when_idle: false,
-            ticked: now.at,
+            reads_as_told: false,
+            clock_at: None,
             config,
+        };
+        for id in 1..=charger.config.connectors.max(1) {
+            charger.await_car(id, charger.config.scenario.is_none(), now);
         }
+        charger.plan_outages(now);
+        charger
     }
 
     /// The password for the next connection.
     pub(crate) fn password(&self) -> Option<Vec<u8>> {
-        self.keys.password().or_else(|| self.config.password.clone())
+        self.settings.password().or_else(|| self.config.password.clone())
+    }
+
+    /// How often the central system is pinged; none: never.
+    pub(crate) fn ping_interval(&self) -> Option<Duration> {
+        self.settings.seconds("WebSocketPingInterval")
     }
 
     /// A connection was made.
     pub(crate) fn handle_connected(&mut self, now: Moment) {
         self.connected = true;
+        self.powered = true;
         self.billing.connected();
+        if self.boot.is_none() && self.quirk(Quirk::BootAlways) {
+            self.boot = Some("Unknown");
+            self.registration = Registration::Unknown;
+        }
         if self.boot.is_some() {
             self.boot_at = Some(now.at);
         } else {
@@ -179,6 +230,7 @@ impl Charger {
             self.heartbeat_at = Some(now.at + self.heartbeat_every);
         }
         let accepted = self.registration == Registration::Accepted;
+        self.config.statistics.connected();
         let mut books = self.books.lock();
         books.connections += 1;
         books.link = if accepted { Link::Accepted } else { Link::Connected };
@@ -186,28 +238,44 @@ impl Charger {
 
     /// The connection has ended. Every open call was told to have ended before.
     pub(crate) fn handle_disconnected(&mut self, now: Moment) {
+        if self.connected {
+            self.config.statistics.disconnected();
+        }
         self.connected = false;
         self.ordinary.clear();
         self.books.lock().link = Link::Offline;
-        if self.finish.is_some_and(|finish| finish.restart) {
+        let restarts = self.finish.is_some_and(|finish| finish.restart);
+        if restarts {
             self.finish = None;
-            self.registration = Registration::Unknown;
-            for connector in &mut self.connectors {
-                connector.status = Status::Available;
-            }
         }
-        // Who waited for consent begins without: that is how stations behave offline.
-        for id in self.connectors.iter().filter(|one| one.authorizing).map(|one| one.id).collect::<Vec<_>>() {
-            self.begin(id, None, now);
+        if (restarts || !self.powered) && self.boot.is_some() {
+            self.registration = Registration::Unknown;
+        }
+        // Who waited for consent is judged by what the station knows itself.
+        for id in self.asking() {
+            self.decide_offline(id, now);
         }
     }
 
     /// A call has ended.
     pub(crate) fn handle_ended(&mut self, key: u64, end: End, now: Moment) {
-        let Some((_, purpose)) = self.in_flight.take_if(|(open, _)| *open == key) else { return };
-        match purpose {
+        let Some(open) = self.in_flight.take_if(|open| open.key == key) else { return };
+        let after = now.at.saturating_duration_since(open.since);
+        match &end {
+            End::Answered(_) => self.config.statistics.answered(after),
+            End::Refused => {
+                self.config.statistics.refused(after);
+                self.books.lock().refused += 1;
+            }
+            End::Failed => {
+                self.config.statistics.unanswered();
+                self.books.lock().unanswered += 1;
+            }
+            End::Lost => self.config.statistics.lost(),
+        }
+        match open.purpose {
             Purpose::Boot => self.booted(end, now),
-            Purpose::Heartbeat | Purpose::Status { .. } | Purpose::Idle { .. } => {}
+            Purpose::Heartbeat | Purpose::Status { .. } | Purpose::Idle { .. } | Purpose::Notice { .. } => {}
             Purpose::Authorize { connector, .. } => self.authorized(connector, &end, now),
             Purpose::Billing => self.billed(end, now),
         }
@@ -215,26 +283,19 @@ impl Charger {
 
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Moment) {
-        self.charge(now);
+        self.flow(now);
         for index in 0..self.connectors.len() {
             let id = self.connectors[index].id;
-            if self.connectors[index].session.as_ref().is_some_and(|session| session.until <= now.at) {
-                self.end(id, Reason::Local, now);
-            }
-            if self.connectors[index].next_reading().is_some_and(|at| at <= now.at) {
-                self.read_meter(id, false, now);
-            }
-            if self.connectors[index].next_car.is_some_and(|at| at <= now.at) {
-                self.connectors[index].next_car = None;
-                self.car_comes(id, now);
-            }
+            self.visit(id, now);
         }
+        self.judge_flow(now);
         if self.connected && self.heartbeat_at.is_some_and(|at| at <= now.at) {
             self.heartbeat_at = Some(now.at + self.heartbeat_every);
             if self.registration == Registration::Accepted {
                 self.push(Purpose::Heartbeat);
             }
         }
+        self.upkeep(now);
         if self.reset_when_idle && self.connectors.iter().all(|connector| connector.session.is_none()) {
             self.reset_when_idle = false;
             self.restart("ScheduledReset", now);
@@ -244,7 +305,7 @@ impl Charger {
     /// The station is switched off: it ends what goes on, tells it, and wishes to end.
     pub(crate) fn handle_shutdown(&mut self, now: Moment) {
         self.end_all(Reason::PowerLoss, now);
-        self.finish = Some(Finish { restart: false, deadline: now.at + FINISH_MAX });
+        self.finish = Some(Finish { restart: false, deadline: now.at + self.config.finish });
     }
 
     /// The next CALL, if there is one and none is open.
@@ -253,17 +314,24 @@ impl Charger {
             return None;
         }
         let purpose = self.next_purpose(now)?;
-        let (action, payload) = self.render(&purpose, now)?;
+        let (action, mut payload) = self.render(&purpose, now)?;
+        for quirk in &self.config.quirks {
+            quirk.spoil(self.config.version, action, &mut payload);
+        }
         self.next_key += 1;
-        self.in_flight = Some((self.next_key, purpose));
+        self.in_flight = Some(Open { key: self.next_key, purpose, since: now.at });
+        self.config.statistics.called();
         Some(Call { key: self.next_key, action, payload })
     }
 
     /// What else is to be done.
     pub(crate) fn poll_wish(&mut self, now: Moment) -> Option<Wish> {
+        if let Some(wait) = self.silence.take() {
+            return Some(Wish::Silence(wait));
+        }
         let finish = self.finish?;
         let told = self.in_flight.is_none() && self.billing.len() == 0;
-        if !told && self.connected && now.at < finish.deadline {
+        if !told && now.at < finish.deadline {
             return None;
         }
         Some(if finish.restart { Wish::Restart(Duration::from_millis(200)) } else { Wish::End })
@@ -271,17 +339,14 @@ impl Charger {
 
     /// When [`Self::handle_timeout`] has something to do, or something may be sent or wished.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let connectors = self.connectors.iter().flat_map(|connector| {
-            [
-                connector.next_car,
-                connector.session.as_ref().map(|session| session.until),
-                connector.next_reading(),
-            ]
-        });
         let online = [self.boot_at, self.heartbeat_at, self.billing.not_before()];
-        connectors
+        self.connectors
+            .iter()
+            .map(Connector::next)
             .chain(online.into_iter().filter(|_| self.connected))
-            .chain([self.finish.map(|finish| finish.deadline)])
+            .chain([self.finish.map(|finish| finish.deadline), self.clock_at])
+            .chain(self.outages.iter().map(|outage| Some(outage.at)))
+            .chain(self.later.iter().map(|(at, _)| Some(*at)))
             .flatten()
             .min()
     }
@@ -307,6 +372,14 @@ impl Charger {
         }
     }
 
+    fn notice(&mut self, action: &'static str, payload: Value) {
+        self.push(Purpose::Notice { action, payload: Box::new(payload) });
+    }
+
+    fn quirk(&self, quirk: Quirk) -> bool {
+        self.config.quirks.contains(&quirk)
+    }
+
     fn booted(&mut self, end: End, now: Moment) {
         let End::Answered(answer) = end else {
             if self.connected {
@@ -322,10 +395,17 @@ impl Charger {
                 self.registration = Registration::Accepted;
                 self.boot = None;
                 self.heartbeat_every = interval;
-                self.keys.set_heartbeat(interval);
+                self.settings.put("HeartbeatInterval", &interval.as_secs().to_string());
                 self.heartbeat_at = Some(now.at + interval);
                 self.books.lock().link = Link::Accepted;
+                self.config.statistics.booted();
                 self.report_all(now);
+                for (action, payload) in std::mem::take(&mut self.after_boot) {
+                    self.notice(action, payload);
+                }
+                if self.quirk(Quirk::OldReadings) {
+                    self.tell_old_reading();
+                }
             }
             status => {
                 self.registration =
@@ -337,10 +417,14 @@ impl Charger {
     }
 
     fn report_all(&mut self, now: Moment) {
+        let version = self.config.version;
+        for connector in &mut self.connectors {
+            connector.status = connector.now(version);
+        }
         let mut reports: Vec<(u32, Status)> =
             self.connectors.iter().map(|one| (one.id, one.status)).collect();
-        if self.config.version == Version::V16 {
-            // Connector 0 is the station as a whole; 2.0.1 has no such report.
+        if version == Version::V16 {
+            // Connector 0 is the station as a whole; 2.x has no such report.
             reports.insert(0, (0, Status::Available));
         }
         for (connector, status) in reports {
@@ -348,13 +432,22 @@ impl Charger {
         }
     }
 
-    fn set_status(&mut self, id: u32, status: Status, now: Moment) {
+    /// Tells how a connector is, if that is something else than what was told last.
+    fn refresh(&mut self, id: u32, now: Moment) {
+        let version = self.config.version;
         let Some(connector) = self.connector(id) else { return };
-        if connector.status != status {
-            connector.status = status;
+        let (before, status) = (connector.status, connector.now(version));
+        if before == status {
+            return;
+        }
+        connector.status = status;
+        let flows = |status| matches!(status, Status::Charging | Status::SuspendedEv | Status::SuspendedEvse);
+        if version == Version::V16 || before.v2() != status.v2() {
             if self.registration == Registration::Accepted {
                 self.push(Purpose::Status { connector: id, status, unix_ms: now.unix_ms });
             }
+        } else if flows(before) && flows(status) {
+            self.bill_of(id, Kind::State { state: status.charging_state() }, now);
         }
     }
 
@@ -362,165 +455,21 @@ impl Charger {
         self.connectors.iter_mut().find(|connector| connector.id == id)
     }
 
-    /// A driver plugs in and shows a tag.
-    fn car_comes(&mut self, id: u32, now: Moment) {
-        let Some(connector) = self.connector(id) else { return };
-        if connector.status != Status::Available || self.finish.is_some() {
-            return;
-        }
-        let index = self.random.usize(..self.config.tokens.len().max(1));
-        let token = self.config.tokens.get(index).cloned().unwrap_or_else(|| "DRIVER".to_owned());
-        let asks = self.connected && self.registration == Registration::Accepted;
-        if let Some(connector) = self.connector(id) {
-            connector.token.clone_from(&token);
-            connector.token_type = "ISO14443".to_owned();
-            connector.authorizing = asks;
-        }
-        self.set_status(id, Status::Preparing, now);
-        if asks {
-            self.push(Purpose::Authorize { connector: id, token });
-        } else {
-            self.begin(id, None, now);
-        }
-    }
-
-    fn authorized(&mut self, id: u32, end: &End, now: Moment) {
-        let info = if self.config.version == Version::V16 { "idTagInfo" } else { "idTokenInfo" };
-        let Some(connector) = self.connector(id) else { return };
-        if !connector.authorizing {
-            return;
-        }
-        match end {
-            End::Answered(answer) if answer[info]["status"] == "Accepted" => self.begin(id, None, now),
-            // Nobody said no: as offline.
-            End::Lost => self.begin(id, None, now),
-            End::Answered(_) | End::Failed => self.leave(id, now),
-        }
-    }
-
-    /// The car goes; the next one will come.
-    fn leave(&mut self, id: u32, now: Moment) {
-        let next = (id <= self.config.visited)
-            .then(|| now.at + shorter(self.config.pause, &self.config, &mut self.random));
-        if let Some(connector) = self.connector(id) {
-            connector.authorizing = false;
-            connector.next_car = next;
-        }
-        self.set_status(id, Status::Available, now);
-    }
-
-    /// Charging begins. `remote`: a command began it, with its id in 2.0.1.
-    fn begin(&mut self, id: u32, remote: Option<Option<i64>>, now: Moment) {
-        self.charge(now);
-        let length = shorter(self.config.session, &self.config, &mut self.random);
-        let power_w = f64::from(self.random.u32(4_000..22_000));
-        let every = scaled(self.config.meter_interval, &self.config);
-        self.next_transaction += 1;
-        let number = self.next_transaction;
-        let own_id = (self.config.version != Version::V16).then(|| uuid::Uuid::new_v4().to_string());
-        let Some(connector) = self.connector(id) else { return };
-        connector.authorizing = false;
-        connector.next_car = None;
-        let meter_wh = connector.meter_wh();
-        connector.session = Some(Session {
-            transaction: number,
-            power_w,
-            until: now.at + length,
-            read_every: every,
-            next_reading: now.at + every,
-            next_seq_no: 1,
-        });
-        let (token, token_type) = (connector.token.clone(), connector.token_type.clone());
-        self.books.lock().transactions.insert(
-            number,
-            Transaction {
-                id: own_id,
-                connector: id,
-                token,
-                start_wh: meter_wh,
-                meter_wh,
-                ended: false,
-                settled: false,
-            },
-        );
-        self.bill(Entry {
-            transaction: number,
-            kind: Kind::Start { remote, token_type },
-            meter_wh,
-            unix_ms: now.unix_ms,
-            seq_no: 0,
-            offline: !self.connected,
-        });
-        self.set_status(id, Status::Charging, now);
-    }
-
-    /// Energy flows since the last time somebody looked.
-    fn charge(&mut self, now: Moment) {
-        let hours = now.at.saturating_duration_since(self.ticked).as_secs_f64() * self.config.speed / 3600.0;
-        self.ticked = now.at;
-        let mut books = self.books.lock();
-        for connector in &mut self.connectors {
-            let Some(session) = &connector.session else { continue };
-            connector.register_wh += session.power_w * hours;
-            let meter_wh = connector.meter_wh();
-            if let Some(transaction) = books.transactions.get_mut(&session.transaction) {
-                transaction.meter_wh = meter_wh;
-            }
-        }
-    }
-
-    fn read_meter(&mut self, id: u32, triggered: bool, now: Moment) {
-        self.charge(now);
-        let offline = !self.connected;
-        let Some(connector) = self.connector(id) else { return };
-        let meter_wh = connector.meter_wh();
-        let Some(session) = &mut connector.session else { return };
-        if !triggered {
-            session.next_reading = now.at + session.read_every;
-        }
-        let entry = Entry {
-            transaction: session.transaction,
-            kind: Kind::Meter { power_w: whole(session.power_w), triggered },
-            meter_wh,
-            unix_ms: now.unix_ms,
-            seq_no: session.next_seq_no,
-            offline,
-        };
-        session.next_seq_no += 1;
-        self.bill(entry);
-    }
-
-    /// Charging ends and the car goes.
-    fn end(&mut self, id: u32, reason: Reason, now: Moment) {
-        self.charge(now);
-        let offline = !self.connected;
-        let Some(connector) = self.connector(id) else { return };
-        let meter_wh = connector.meter_wh();
-        let Some(session) = connector.session.take() else { return };
-        if let Some(transaction) = self.books.lock().transactions.get_mut(&session.transaction) {
-            transaction.ended = true;
-        }
-        self.bill(Entry {
-            transaction: session.transaction,
-            kind: Kind::Stop { reason },
-            meter_wh,
-            unix_ms: now.unix_ms,
-            seq_no: session.next_seq_no,
-            offline,
-        });
-        self.set_status(id, Status::Finishing, now);
-        self.leave(id, now);
-    }
-
     fn end_all(&mut self, reason: Reason, now: Moment) {
         for id in 1..=self.config.connectors.max(1) {
             self.end(id, reason, now);
+            if let Some(connector) = self.connector(id) {
+                connector.guest = None;
+            }
+            self.refresh(id, now);
         }
     }
 
     fn restart(&mut self, why: &'static str, now: Moment) {
-        self.boot = Some(why);
-        self.finish = Some(Finish { restart: true, deadline: now.at + FINISH_MAX });
+        if !self.quirk(Quirk::NoBoot) {
+            self.boot = Some(why);
+        }
+        self.finish = Some(Finish { restart: true, deadline: now.at + self.config.finish });
     }
 
     fn bill(&mut self, entry: Entry) {
@@ -528,17 +477,43 @@ impl Charger {
         self.books.lock().unsent = self.billing.len();
     }
 
+    /// Bills something about the transaction that goes on at a connector.
+    fn bill_of(&mut self, id: u32, kind: Kind, now: Moment) {
+        let offline = !self.connected;
+        let Some(connector) = self.connector(id) else { return };
+        let meter_wh = connector.meter_wh();
+        let Some(session) = &mut connector.session else { return };
+        let entry = Entry {
+            transaction: session.transaction,
+            kind,
+            meter_wh,
+            unix_ms: now.unix_ms,
+            seq_no: session.next_seq_no,
+            offline,
+            repeated: false,
+        };
+        session.next_seq_no += 1;
+        self.bill(entry);
+    }
+
     /// The first billing message was answered or not.
     fn billed(&mut self, end: End, now: Moment) {
         let attempt = match &end {
             End::Answered(_) => Attempt::Answered,
-            End::Failed => Attempt::Failed,
+            End::Refused | End::Failed => Attempt::Failed,
             End::Lost => Attempt::Lost,
         };
-        let (attempts, interval) = (self.config.billing_attempts.max(1), self.config.billing_interval);
+        let attempts = self.settings.text("TransactionMessageAttempts").parse().unwrap_or(1).max(1);
+        let interval = self.settings.seconds("TransactionMessageRetryInterval").unwrap_or_default();
         let Some((entry, given_up)) = self.billing.attempted(attempt, attempts, interval, now.at) else {
             return;
         };
+        if given_up {
+            self.config.statistics.gave_up();
+        }
+        if self.quirk(Quirk::RepeatedStop) && matches!(entry.kind, Kind::Stop { .. }) && !entry.repeated {
+            self.billing.push(Entry { repeated: true, ..entry.clone() });
+        }
         let answer = if let End::Answered(answer) = end { answer } else { Value::Null };
         {
             let mut books = self.books.lock();
@@ -560,7 +535,8 @@ impl Charger {
         let status = answer[info]["status"].as_str();
         if matches!(entry.kind, Kind::Start { .. }) && status.is_some_and(|status| status != "Accepted") {
             let charging = |one: &&Connector| one.transaction() == Some(entry.transaction);
-            if let Some(id) = self.connectors.iter().find(charging).map(|one| one.id) {
+            let here = self.connectors.iter().find(charging).map(|one| one.id);
+            if let Some(id) = here.filter(|_| self.settings.is_on("StopTransactionOnInvalidId")) {
                 self.end(id, Reason::DeAuthorized, now);
             }
         }
@@ -570,17 +546,11 @@ impl Charger {
         let books: &Books = &self.books.lock();
         books.transactions.get(&number).map(look)
     }
-}
 
-/// A duration in the station's own, faster time.
-fn scaled(duration: Duration, config: &Config) -> Duration {
-    // At least a moment, so that no loop can spin.
-    duration.div_f64(config.speed.clamp(0.001, 1_000_000.0)).max(Duration::from_millis(10))
-}
-
-/// A scaled duration, varied by half either way.
-fn shorter(duration: Duration, config: &Config, random: &mut fastrand::Rng) -> Duration {
-    scaled(duration.mul_f64(0.5 + random.f64()), config)
+    /// A duration of the own time, varied by half either way, as the clock has it.
+    fn varied(&mut self, duration: Duration) -> Duration {
+        self.pace.real(duration.mul_f64(0.5 + self.random.f64()))
+    }
 }
 
 /// A number without its fraction; meters and powers are small and positive.

@@ -1,12 +1,17 @@
-//! What the station says: payloads in 1.6 and 2.0.1.
+//! What the station says: payloads in 1.6 and 2.x.
 
-use super::{Charger, Entry, Kind, Purpose, Reason, Status};
+use super::{
+    Charger, Connector, Entry, Kind, Moment, Purpose, Reason, Status,
+    billing::{Cause, Sample},
+};
+use crate::model::vehicle::VOLTS;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use switchboard_rpc::Version;
 
 impl Charger {
     /// Action and payload of a message; none if there is nothing to say any more.
-    pub(super) fn render(&self, purpose: &Purpose, now: super::Moment) -> Option<(&'static str, Value)> {
+    pub(super) fn render(&self, purpose: &Purpose, now: Moment) -> Option<(&'static str, Value)> {
         let old = self.config.version == Version::V16;
         Some(match purpose {
             Purpose::Boot => ("BootNotification", self.boot_notification()),
@@ -14,31 +19,35 @@ impl Charger {
             Purpose::Status { connector, status, unix_ms } => (
                 "StatusNotification",
                 if old {
-                    status_v16(*connector, *status, *unix_ms)
+                    let broken = |one: &&Connector| one.id == *connector;
+                    let code = self.connectors.iter().find(broken).and_then(|one| one.broken);
+                    status_v16(*connector, *status, code.map_or("NoError", |(code, _)| code), *unix_ms)
                 } else {
-                    status_v201(*connector, *status, *unix_ms)
+                    status_v2(*connector, *status, *unix_ms)
                 },
             ),
-            Purpose::Authorize { token, .. } => (
+            Purpose::Authorize { token, connector } => (
                 "Authorize",
                 if old {
                     json!({ "idTag": token })
                 } else {
-                    json!({ "idToken": id_token(token, "ISO14443") })
+                    let here = self.connectors.iter().find(|one| one.id == *connector);
+                    json!({ "idToken": id_token(token, here.map_or("ISO14443", |one| one.token_type)) })
                 },
             ),
-            Purpose::Idle { connector } => {
+            Purpose::Idle { connector, cause } => {
                 let meter_wh = self.connectors.iter().find(|one| one.id == *connector)?.meter_wh();
                 let (name, value) = if old {
-                    ("connectorId", meter_v16(meter_wh, None, now.unix_ms, "Trigger"))
+                    ("connectorId", self.meter_v16(meter_wh, None, now.unix_ms, context(*cause)))
                 } else {
-                    ("evseId", meter_v201(meter_wh, None, now.unix_ms, "Trigger"))
+                    ("evseId", self.meter_v2(meter_wh, None, now.unix_ms, context(*cause)))
                 };
                 ("MeterValues", json!({ name: connector, "meterValue": [value] }))
             }
+            Purpose::Notice { action, payload } => (*action, (**payload).clone()),
             Purpose::Billing => {
                 let entry = self.billing.first(now.at)?;
-                if old { self.bill_v16(entry) } else { self.bill_v201(entry) }
+                if old { self.bill_v16(entry) } else { self.bill_v2(entry) }
             }
         })
     }
@@ -72,29 +81,30 @@ impl Charger {
         let id = id.and_then(|id| id.parse::<i64>().ok()).unwrap_or(-1);
         let timestamp = time(entry.unix_ms);
         match &entry.kind {
-            Kind::Start { .. } => (
-                "StartTransaction",
-                json!({
+            Kind::Start { reservation, .. } => {
+                let mut start = json!({
                     "connectorId": connector,
                     "idTag": token,
                     "meterStart": entry.meter_wh,
                     "timestamp": timestamp,
-                }),
-            ),
-            Kind::Meter { power_w, triggered } => {
-                let context = if *triggered { "Trigger" } else { "Sample.Periodic" };
+                });
+                if let Some(reservation) = reservation {
+                    start["reservationId"] = (*reservation).into();
+                }
+                ("StartTransaction", start)
+            }
+            Kind::Meter { sample, cause } => {
+                let value =
+                    self.meter_v16(entry.meter_wh, Some((sample, *cause)), entry.unix_ms, context(*cause));
                 (
                     "MeterValues",
-                    json!({
-                        "connectorId": connector,
-                        "transactionId": id,
-                        "meterValue": [meter_v16(entry.meter_wh, Some(*power_w), entry.unix_ms, context)],
-                    }),
+                    json!({ "connectorId": connector, "transactionId": id, "meterValue": [value] }),
                 )
             }
-            Kind::Stop { reason } => (
-                "StopTransaction",
-                json!({
+            // 1.6 tells it in the status, which is no billing message.
+            Kind::State { .. } => ("Heartbeat", json!({})),
+            Kind::Stop { reason } => {
+                let mut stop = json!({
                     "transactionId": id,
                     "idTag": token,
                     "meterStop": entry.meter_wh,
@@ -106,37 +116,52 @@ impl Charger {
                         Reason::SoftReset => "SoftReset",
                         Reason::HardReset => "HardReset",
                         Reason::PowerLoss => "PowerLoss",
+                        Reason::Fault { .. } => "Other",
+                        Reason::Unlock => "UnlockCommand",
+                        Reason::Reboot => "Reboot",
                     },
-                }),
-            ),
+                });
+                if !self.settings.text("StopTxnSampledData").is_empty() {
+                    let value = self.meter_v16(entry.meter_wh, None, entry.unix_ms, "Transaction.End");
+                    stop["transactionData"] = json!([value]);
+                }
+                ("StopTransaction", stop)
+            }
         }
     }
 
-    fn bill_v201(&self, entry: &Entry) -> (&'static str, Value) {
+    fn bill_v2(&self, entry: &Entry) -> (&'static str, Value) {
         let (connector, token, id) = self
             .book(entry.transaction, |book| (book.connector, book.token.clone(), book.id.clone()))
             .unwrap_or_default();
         let mut info = json!({ "transactionId": id });
         let mut event = json!({ "timestamp": time(entry.unix_ms), "seqNo": entry.seq_no });
-        let (event_type, trigger, context, power) = match &entry.kind {
-            Kind::Start { remote, token_type } => {
+        let (event_type, trigger, context, sample) = match &entry.kind {
+            Kind::Start { remote, token_type, reservation } => {
                 info["chargingState"] = "Charging".into();
                 if let Some(Some(remote_start_id)) = remote {
                     info["remoteStartId"] = (*remote_start_id).into();
                 }
                 event["idToken"] = id_token(&token, token_type);
                 event["evse"] = json!({ "id": connector, "connectorId": 1 });
+                if let Some(reservation) = reservation {
+                    event["reservationId"] = (*reservation).into();
+                }
                 let trigger = if remote.is_some() { "RemoteStart" } else { "Authorized" };
                 ("Started", trigger, "Transaction.Begin", None)
             }
-            Kind::Meter { power_w, triggered } => {
-                info["chargingState"] = "Charging".into();
-                let (trigger, context) = if *triggered {
-                    ("Trigger", "Trigger")
-                } else {
-                    ("MeterValuePeriodic", "Sample.Periodic")
+            Kind::Meter { sample, cause } => {
+                info["chargingState"] = if sample.power_w > 0 { "Charging" } else { "SuspendedEV" }.into();
+                let trigger = match cause {
+                    Cause::Periodic => "MeterValuePeriodic",
+                    Cause::Clock => "MeterValueClock",
+                    Cause::Trigger => "Trigger",
                 };
-                ("Updated", trigger, context, Some(*power_w))
+                ("Updated", trigger, context(*cause), Some((sample, *cause)))
+            }
+            Kind::State { state } => {
+                info["chargingState"] = (*state).into();
+                ("Updated", "ChargingStateChanged", "Other", None)
             }
             Kind::Stop { reason } => {
                 let (trigger, stopped) = match reason {
@@ -145,6 +170,10 @@ impl Charger {
                     Reason::DeAuthorized => ("Deauthorized", "DeAuthorized"),
                     Reason::SoftReset | Reason::HardReset => ("ResetCommand", "ImmediateReset"),
                     Reason::PowerLoss => ("AbnormalCondition", "PowerLoss"),
+                    Reason::Fault { ground: true } => ("AbnormalCondition", "GroundFault"),
+                    Reason::Fault { ground: false } => ("AbnormalCondition", "Other"),
+                    Reason::Unlock => ("UnlockCommand", "Remote"),
+                    Reason::Reboot => ("AbnormalCondition", "Reboot"),
                 };
                 info["stoppedReason"] = stopped.into();
                 ("Ended", trigger, "Transaction.End", None)
@@ -153,58 +182,78 @@ impl Charger {
         event["eventType"] = event_type.into();
         event["triggerReason"] = trigger.into();
         event["transactionInfo"] = info;
-        event["meterValue"] = json!([meter_v201(entry.meter_wh, power, entry.unix_ms, context)]);
+        event["meterValue"] = json!([self.meter_v2(entry.meter_wh, sample, entry.unix_ms, context)]);
         if entry.offline {
             event["offline"] = true.into();
         }
         ("TransactionEvent", event)
     }
-}
 
-fn status_v16(connector: u32, status: Status, unix_ms: i64) -> Value {
-    json!({ "connectorId": connector, "errorCode": "NoError", "status": status.v16(), "timestamp": time(unix_ms) })
-}
-
-fn status_v201(evse: u32, status: Status, unix_ms: i64) -> Value {
-    json!({ "evseId": evse, "connectorId": 1, "connectorStatus": status.v201(), "timestamp": time(unix_ms) })
-}
-
-/// In 1.6 every value is a text.
-fn meter_v16(meter_wh: u64, power_w: Option<u64>, unix_ms: i64, context: &str) -> Value {
-    let mut values = vec![json!({
-        "value": meter_wh.to_string(),
-        "context": context,
-        "measurand": "Energy.Active.Import.Register",
-        "unit": "Wh",
-    })];
-    if let Some(power_w) = power_w {
-        values.push(json!({
-            "value": power_w.to_string(),
-            "context": context,
-            "measurand": "Power.Active.Import",
-            "unit": "W",
-        }));
+    /// What is told of a reading beside the energy: measurand, value, unit.
+    fn measured(&self, sample: &Sample, cause: Cause) -> Vec<(&'static str, f64, &'static str)> {
+        let key = if cause == Cause::Clock { "MeterValuesAlignedData" } else { "MeterValuesSampledData" };
+        let wanted = self.settings.text(key);
+        let is_wanted = |name: &str| wanted.split(',').any(|one| one.trim() == name);
+        #[expect(clippy::cast_precision_loss, reason = "powers are far below 2^53")]
+        let all = [
+            Some(("Power.Active.Import", sample.power_w as f64, "W")),
+            Some(("Current.Import", sample.current_a, "A")),
+            Some(("Voltage", VOLTS, "V")),
+            sample.soc.map(|soc| ("SoC", f64::from(soc), "Percent")),
+            Some(("Power.Offered", sample.offered_w as f64, "W")),
+        ];
+        all.into_iter().flatten().filter(|(name, ..)| is_wanted(name)).collect()
     }
-    json!({ "timestamp": time(unix_ms), "sampledValue": values })
+
+    /// In 1.6 every value is a text.
+    fn meter_v16(
+        &self,
+        meter_wh: u64,
+        sample: Option<(&Sample, Cause)>,
+        unix_ms: i64,
+        context: &str,
+    ) -> Value {
+        let value = |value: String, measurand: &str, unit: &str| json!({ "value": value, "context": context, "measurand": measurand, "unit": unit });
+        let mut values = vec![value(meter_wh.to_string(), "Energy.Active.Import.Register", "Wh")];
+        if let Some((sample, cause)) = sample {
+            let measured = self.measured(sample, cause).into_iter();
+            values.extend(measured.map(|(name, number, unit)| value(number.to_string(), name, unit)));
+        }
+        json!({ "timestamp": time(unix_ms), "sampledValue": values })
+    }
+
+    /// In 2.x every value is a number.
+    fn meter_v2(
+        &self,
+        meter_wh: u64,
+        sample: Option<(&Sample, Cause)>,
+        unix_ms: i64,
+        context: &str,
+    ) -> Value {
+        let value = |value: Value, measurand: &str, unit: &str| json!({ "value": value, "context": context, "measurand": measurand, "unitOfMeasure": { "unit": unit } });
+        let mut values = vec![value(meter_wh.into(), "Energy.Active.Import.Register", "Wh")];
+        if let Some((sample, cause)) = sample {
+            let measured = self.measured(sample, cause).into_iter();
+            values.extend(measured.map(|(name, number, unit)| value(number.into(), name, unit)));
+        }
+        json!({ "timestamp": time(unix_ms), "sampledValue": values })
+    }
 }
 
-/// In 2.0.1 every value is a number.
-fn meter_v201(meter_wh: u64, power_w: Option<u64>, unix_ms: i64, context: &str) -> Value {
-    let mut values = vec![json!({
-        "value": meter_wh,
-        "context": context,
-        "measurand": "Energy.Active.Import.Register",
-        "unitOfMeasure": { "unit": "Wh" },
-    })];
-    if let Some(power_w) = power_w {
-        values.push(json!({
-            "value": power_w,
-            "context": context,
-            "measurand": "Power.Active.Import",
-            "unitOfMeasure": { "unit": "W" },
-        }));
+const fn context(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Periodic => "Sample.Periodic",
+        Cause::Clock => "Sample.Clock",
+        Cause::Trigger => "Trigger",
     }
-    json!({ "timestamp": time(unix_ms), "sampledValue": values })
+}
+
+fn status_v16(connector: u32, status: Status, code: &str, unix_ms: i64) -> Value {
+    json!({ "connectorId": connector, "errorCode": code, "status": status.v16(), "timestamp": time(unix_ms) })
+}
+
+fn status_v2(evse: u32, status: Status, unix_ms: i64) -> Value {
+    json!({ "evseId": evse, "connectorId": 1, "connectorStatus": status.v2(), "timestamp": time(unix_ms) })
 }
 
 fn id_token(token: &str, token_type: &str) -> Value {
@@ -212,8 +261,14 @@ fn id_token(token: &str, token_type: &str) -> Value {
 }
 
 /// RFC 3339 in UTC with at most three digits of fraction.
-fn time(unix_ms: i64) -> String {
+pub(super) fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// The instant of a time that a message names.
+pub(super) fn instant(value: &Value, now: Moment) -> Option<Instant> {
+    let wait = crate::model::profile::time(value)? - now.unix_ms;
+    Some(now.at + Duration::from_millis(u64::try_from(wait).unwrap_or_default().min(86_400_000 * 366)))
 }
 
 fn truncated(text: &str, characters: usize) -> String {

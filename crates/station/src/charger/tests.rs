@@ -4,7 +4,7 @@ use super::{Call, Charger, End, Moment, Reply, Wish};
 use crate::{Books, BooksHandle, Config, Link};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use switchboard_messages::{v16, v201};
+use switchboard_messages::{v16, v21, v201};
 use switchboard_rpc::{ErrorCode, Version};
 
 /// A charger, its clock, and everything it has said.
@@ -63,7 +63,8 @@ impl Bench {
         let payload = call.payload.to_string();
         let violations = match self.version {
             Version::V16 => v16::validate(call.action, false, payload.as_bytes()),
-            _ => v201::validate(call.action, false, payload.as_bytes()),
+            Version::V21 => v21::validate(call.action, false, payload.as_bytes()),
+            Version::V201 => v201::validate(call.action, false, payload.as_bytes()),
         };
         assert_eq!(violations, Some(vec![]), "{} {payload}", call.action);
         self.said.push((call.action, call.payload));
@@ -110,7 +111,8 @@ impl Bench {
             let answer = answer.to_string();
             let violations = match self.version {
                 Version::V16 => v16::validate(action, true, answer.as_bytes()),
-                _ => v201::validate(action, true, answer.as_bytes()),
+                Version::V21 => v21::validate(action, true, answer.as_bytes()),
+                Version::V201 => v201::validate(action, true, answer.as_bytes()),
             };
             assert_eq!(violations, Some(vec![]), "{action} {answer}");
         }
@@ -416,7 +418,8 @@ fn triggers_bring_the_message_that_was_asked_for() {
         ("Heartbeat", "Accepted", Some("Heartbeat")),
         ("MeterValues", "Accepted", Some("MeterValues")),
         ("StatusNotification", "Accepted", Some("StatusNotification")),
-        ("DiagnosticsStatusNotification", "NotImplemented", None),
+        ("DiagnosticsStatusNotification", "Accepted", Some("DiagnosticsStatusNotification")),
+        ("FirmwareStatusNotification", "Accepted", Some("FirmwareStatusNotification")),
     ] {
         assert_eq!(
             bench.status("TriggerMessage", json!({ "requestedMessage": message })),
@@ -457,7 +460,7 @@ fn settings_are_read_and_changed() {
         json!({ "getVariableData": [variable("OCPPCommCtrlr", "HeartbeatInterval"), variable("X", "Y")] });
     let Reply::Result(answer) = bench.called("GetVariables", ask) else { panic!() };
     assert_eq!(answer["getVariableResult"][0]["attributeValue"], "3600");
-    assert_eq!(answer["getVariableResult"][1]["attributeStatus"], "UnknownVariable");
+    assert_eq!(answer["getVariableResult"][1]["attributeStatus"], "UnknownComponent");
     let mut change = variable("OCPPCommCtrlr", "HeartbeatInterval");
     change["attributeValue"] = "60".into();
     let Reply::Result(answer) = bench.called("SetVariables", json!({ "setVariableData": [change] })) else {
@@ -470,7 +473,12 @@ fn settings_are_read_and_changed() {
 fn what_it_does_not_do_is_answered_with_the_right_code() {
     for (version, action, payload, code) in [
         (Version::V16, "Fly", json!({}), ErrorCode::NotImplemented),
-        (Version::V16, "GetDiagnostics", json!({ "location": "ftp://x" }), ErrorCode::NotSupported),
+        (
+            Version::V16,
+            "InstallCertificate",
+            json!({ "certificateType": "ManufacturerRootCertificate", "certificate": "x" }),
+            ErrorCode::NotSupported,
+        ),
         (Version::V16, "BootNotification", json!({}), ErrorCode::NotSupported),
         (Version::V16, "RemoteStartTransaction", json!({}), ErrorCode::OccurrenceConstraintViolation),
         (Version::V16, "Reset", json!({ "type": "Warm" }), ErrorCode::PropertyConstraintViolation),

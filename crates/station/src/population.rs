@@ -1,0 +1,371 @@
+//! Many stations in one process that live through one scenario.
+
+use crate::{
+    Books, BooksHandle, Config, Figures, Latencies, Pace, Quirk, Scenario, Simulated, Statistics, driver,
+    scenario::{minutes, one_of},
+};
+use serde::Serialize;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use switchboard_rpc::Version;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How many calls a second a population at full speed makes.
+const CALLS_PER_SECOND: f64 = 1000.0;
+/// The fastest that full speed means.
+const SPEED_MAX: f64 = 3600.0;
+/// The fractions of its multiples spread evenly, however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
+/// What population to start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The endpoint without an identity.
+    pub url: String,
+    /// How many stations.
+    pub stations: u32,
+    /// What their names begin with; a number follows.
+    pub prefix: String,
+    /// How many connectors each has.
+    pub connectors: u32,
+    /// What they live through.
+    pub scenario: Scenario,
+    /// How much faster than the clock their time runs; none: as fast as about a thousand calls a second make it.
+    pub speed: Option<f64>,
+    /// From which all chance comes.
+    pub seed: u64,
+    /// The password of them all.
+    pub password: Option<Vec<u8>>,
+    /// How long they may take to tell everything when they are switched off.
+    pub finish: Duration,
+    /// How long an answer may take.
+    pub answer_timeout: Duration,
+}
+
+impl Plan {
+    /// So many stations with two connectors each.
+    #[must_use]
+    pub fn new(url: impl Into<String>, stations: u32, scenario: Scenario) -> Self {
+        Self {
+            url: url.into(),
+            stations,
+            prefix: "SIM".to_owned(),
+            connectors: 2,
+            scenario,
+            speed: Some(1.0),
+            seed: 1,
+            password: None,
+            finish: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// How fast its time runs.
+    #[must_use]
+    pub fn pace(&self) -> f64 {
+        self.speed.unwrap_or_else(|| {
+            let scenario = &self.scenario;
+            // What a visit costs: a tag, begin, end, the states between, and the readings.
+            let readings = scenario.session.stay_minutes[1] / scenario.stations.meter_minutes;
+            let a_day = scenario.arrivals.per_connector
+                * f64::from(self.connectors)
+                * f64::from(self.stations)
+                * (8.0 + readings);
+            (CALLS_PER_SECOND * 86_400.0 / a_day.max(1.0)).clamp(1.0, SPEED_MAX)
+        })
+    }
+
+    fn config(&self, number: u32, shared: &Shared) -> Config {
+        let mut random =
+            fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(number.into()));
+        let scenario = &shared.scenario;
+        let mut config = Config::new(Arc::clone(&shared.url), self.id(number));
+        config.seed = random.u64(..);
+        config.version =
+            by_share(&scenario.versions(), f64::from(number) * GOLDEN % 1.0).unwrap_or(Version::V16);
+        config.power_w = Some(one_of(&scenario.stations.power_kw, &mut random) * 1000.0);
+        config.password.clone_from(&self.password);
+        config.connectors = self.connectors.max(1);
+        config.tokens = Arc::clone(&shared.tokens);
+        config.meter_interval = minutes(scenario.stations.meter_minutes);
+        config.finish = self.finish;
+        config.answer_timeout = self.answer_timeout;
+        config.statistics = Arc::clone(&shared.statistics);
+        config.pace = Some(shared.pace);
+        config.speed = shared.pace.speed();
+        if f64::from(number) * GOLDEN * GOLDEN % 1.0 < scenario.quirks.share && !shared.quirks.is_empty() {
+            config.quirks = vec![shared.quirks[number as usize % shared.quirks.len()]];
+        }
+        config.scenario = Some(Arc::clone(scenario));
+        config
+    }
+
+    fn id(&self, number: u32) -> String {
+        let width = self.stations.to_string().len().max(3);
+        format!("{}{:0width$}", self.prefix, number + 1)
+    }
+}
+
+/// What all stations of a population have in common.
+struct Shared {
+    url: Arc<str>,
+    tokens: Arc<[String]>,
+    scenario: Arc<Scenario>,
+    quirks: Vec<Quirk>,
+    statistics: Arc<Statistics>,
+    pace: Pace,
+}
+
+/// A station of a population.
+#[derive(Debug)]
+struct Member {
+    id: String,
+    version: Version,
+    quirks: Vec<Quirk>,
+    books: BooksHandle,
+}
+
+/// Stations that live through a scenario.
+#[derive(Debug)]
+pub struct Population {
+    members: Vec<Member>,
+    statistics: Arc<Statistics>,
+    pace: Pace,
+    hours: Option<f64>,
+    begin: Instant,
+    begin_ms: i64,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Population {
+    /// Switches them on. Runs on the runtime from which it is called.
+    #[must_use]
+    pub fn start(plan: &Plan) -> Self {
+        let now = driver::now();
+        let scenario = Arc::new(plan.scenario.clone());
+        let shared = Shared {
+            url: plan.url.as_str().into(),
+            tokens: (0..scenario.session.tags).map(|number| format!("{}T{number:05}", plan.prefix)).collect(),
+            // Names were judged when the scenario was read.
+            quirks: Quirk::named(&scenario.quirks.names).unwrap_or_default(),
+            statistics: Arc::default(),
+            pace: Pace::new(plan.pace(), now.at),
+            scenario,
+        };
+        let mut population = Self {
+            members: Vec::with_capacity(plan.stations as usize),
+            statistics: Arc::clone(&shared.statistics),
+            pace: shared.pace,
+            hours: shared.scenario.hours,
+            begin: now.at,
+            begin_ms: now.unix_ms,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let switch_on = Duration::from_secs_f64(shared.scenario.switch_on_seconds);
+        for number in 0..plan.stations {
+            let config = plan.config(number, &shared);
+            let (id, version, quirks) = (config.id.clone(), config.version, config.quirks.clone());
+            let station = Simulated::new(config);
+            population.members.push(Member { id, version, quirks, books: station.books() });
+            let begin = now.at + switch_on.mul_f64(f64::from(number) / f64::from(plan.stations.max(1)));
+            let stop = population.stop.clone();
+            population.tasks.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep_until(begin.into()) => {}
+                    () = stop.cancelled() => return,
+                }
+                station.run(stop).await;
+            });
+        }
+        population.tasks.close();
+        population
+    }
+
+    /// What they have done so far.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.statistics.figures()
+    }
+
+    /// How long answers took so far.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.statistics.latencies()
+    }
+
+    /// How much faster than the clock their time runs.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.pace.speed()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// When they were switched on, in milliseconds since 1970.
+    #[must_use]
+    pub fn begin_ms(&self) -> i64 {
+        self.begin_ms
+    }
+
+    /// How long it runs already, and how many hours of the own time that is.
+    #[must_use]
+    pub fn age(&self) -> (Duration, f64) {
+        let now = driver::now().at;
+        (now.saturating_duration_since(self.begin), self.pace.seconds(now) / 3600.0)
+    }
+
+    /// How long the scenario lasts by the clock; none: until somebody ends it.
+    #[must_use]
+    pub fn lasts(&self) -> Option<Duration> {
+        self.hours.map(|hours| self.pace.real(minutes(hours * 60.0)))
+    }
+
+    /// Ends what goes on; every station tells it and switches itself off.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until all are switched off.
+    pub async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// The books of each station: name, version, quirks, books.
+    pub fn books(&self) -> impl Iterator<Item = (&str, Version, &[Quirk], Books)> {
+        self.members.iter().map(|member| {
+            (member.id.as_str(), member.version, member.quirks.as_slice(), member.books.snapshot())
+        })
+    }
+
+    /// What each station did, and whether all was told.
+    #[must_use]
+    pub fn summary(&self) -> Vec<Summary> {
+        let all = self.books();
+        all.map(|(id, version, quirks, books)| Summary::new(id, version, quirks, &books)).collect()
+    }
+}
+
+/// What one station did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Summary {
+    /// Its name.
+    pub station: String,
+    /// What it speaks.
+    pub version: &'static str,
+    /// What it does that it should not.
+    pub quirks: Vec<&'static str>,
+    /// Transactions, ended or not.
+    pub transactions: u64,
+    /// What they charged.
+    pub energy_wh: u64,
+    /// Transactions whose end was not told, or not answered.
+    pub unsettled: u64,
+    /// Billing messages that were never answered.
+    pub unsent: u64,
+    /// Billing messages that were given up.
+    pub given_up: u64,
+    /// Calls that got an error.
+    pub refused: u64,
+    /// Calls that got no answer in time.
+    pub unanswered: u64,
+    /// Connections that it made.
+    pub connections: u64,
+    /// Boots that were answered.
+    pub boots: u64,
+}
+
+impl Summary {
+    fn new(id: &str, version: Version, quirks: &[Quirk], books: &Books) -> Self {
+        Self {
+            station: id.to_owned(),
+            version: version.as_str(),
+            quirks: quirks.iter().map(|quirk| quirk.name()).collect(),
+            transactions: books.forgotten + books.transactions.len() as u64,
+            energy_wh: books.energy_wh(),
+            unsettled: books.transactions.values().filter(|one| !one.settled).count() as u64,
+            unsent: books.unsent as u64,
+            given_up: books.given_up,
+            refused: books.refused,
+            unanswered: books.unanswered,
+            connections: books.connections,
+            boots: books.boots,
+        }
+    }
+
+    /// Whether the central system was told all that was sold.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        self.unsettled == 0 && self.unsent == 0 && self.given_up == 0
+    }
+}
+
+/// One of these, as a number from 0 to 1 and their shares say.
+fn by_share<T: Copy>(list: &[(T, f64)], chance: f64) -> Option<T> {
+    let mut left = chance * list.iter().map(|(_, share)| share).sum::<f64>();
+    for (one, share) in list {
+        if left < *share {
+            return Some(*one);
+        }
+        left -= share;
+    }
+    list.last().map(|(one, _)| *one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> Plan {
+        Plan::new("ws://nowhere", 1000, Scenario::read(text).unwrap())
+    }
+
+    #[test]
+    fn shares_of_versions_and_quirks_are_kept() {
+        let plan = plan(
+            "about = 'x'\n[stations]\nversions = { '1.6' = 1, '2.0.1' = 3 }\n[quirks]\nshare = 0.2\nnames = ['noise']",
+        );
+        let scenario = Arc::new(plan.scenario.clone());
+        let shared = Shared {
+            url: "ws://nowhere".into(),
+            tokens: Arc::new([]),
+            quirks: vec![Quirk::Noise],
+            statistics: Arc::default(),
+            pace: Pace::new(1.0, driver::now().at),
+            scenario,
+        };
+        let configs: Vec<Config> = (0..1000).map(|number| plan.config(number, &shared)).collect();
+        let old = configs.iter().filter(|config| config.version == Version::V16).count();
+        let odd = configs.iter().filter(|config| !config.quirks.is_empty()).count();
+        assert!((240..260).contains(&old) && (180..220).contains(&odd), "{old} {odd}");
+        assert_eq!((configs[0].id.as_str(), configs[999].id.as_str()), ("SIM0001", "SIM1000"));
+        assert_ne!(configs[0].seed, configs[1].seed);
+        assert_eq!(plan.config(7, &shared).seed, configs[7].seed, "the same seed, the same station");
+    }
+
+    #[test]
+    fn full_speed_means_about_a_thousand_calls_a_second() {
+        let mut plan = plan(Scenario::text("day").unwrap());
+        plan.speed = None;
+        plan.stations = 500;
+        assert!((300.0..1500.0).contains(&plan.pace()), "{}", plan.pace());
+        plan.stations = 1;
+        assert!((plan.pace() - SPEED_MAX).abs() < 1e-9);
+    }
+}
