@@ -41,7 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("testkit", &[]),
-    ("benches", &["rpc", "messages", "bus", "directory", "router", "worker", "gateway"]),
+    ("benches", &["rpc", "deflate", "messages", "bus", "directory", "router", "worker", "gateway"]),
     ("xtask", &[]),
 ];
 

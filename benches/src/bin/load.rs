@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use switchboard_benches::{ID_LENGTH, METER_VALUES, STATUS_NOTIFICATION};
+use switchboard_deflate::{Pool, offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -32,6 +33,9 @@ struct Arguments {
     /// The server answers a fixed string: do not look for the id of the call in it
     #[arg(long)]
     fixed: bool,
+    /// Offer compression, insist on it and compress every call
+    #[arg(long)]
+    compress: bool,
     #[command(subcommand)]
     what: What,
 }
@@ -58,12 +62,11 @@ enum What {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Arguments { server, pid, fixed, what } = Arguments::parse();
+    let Arguments { server, pid, fixed, compress, what } = Arguments::parse();
+    let server = Server { address: server, pid, fixed, compress };
     let result = match what {
-        What::Calls { stations, seconds } => {
-            calls(server, pid, fixed, stations, Duration::from_secs(seconds)).await?
-        }
-        What::Idle { connections, calls } => idle(server, pid, fixed, connections, calls).await?,
+        What::Calls { stations, seconds } => calls(server, stations, Duration::from_secs(seconds)).await?,
+        What::Idle { connections, calls } => idle(server, connections, calls).await?,
     };
     println!("{result}");
     Ok(())
@@ -73,13 +76,17 @@ const CONNECTING_AT_ONCE: usize = 64;
 const CALLING_AT_ONCE: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 
-async fn calls(
-    server: SocketAddr,
+/// Whom the stations talk to, and how.
+#[derive(Clone, Copy)]
+struct Server {
+    address: SocketAddr,
     pid: u32,
     fixed: bool,
-    stations: usize,
-    measured: Duration,
-) -> Result<serde_json::Value> {
+    compress: bool,
+}
+
+async fn calls(server: Server, stations: usize, measured: Duration) -> Result<serde_json::Value> {
+    let pid = server.pid;
     let measuring = Rc::new(Cell::new(false));
     let latencies = Rc::new(RefCell::new(Vec::<u32>::with_capacity(4_000_000)));
     let stop = Rc::new(Cell::new(false));
@@ -87,7 +94,7 @@ async fn calls(
     local
         .run_until(async {
             let mut tasks = JoinSet::new();
-            for mut station in connect(server, stations, fixed).await? {
+            for mut station in connect(server, stations).await? {
                 let (measuring, latencies, stop) =
                     (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
                 tasks.spawn_local(async move {
@@ -129,19 +136,14 @@ async fn calls(
         .await
 }
 
-async fn idle(
-    server: SocketAddr,
-    pid: u32,
-    fixed: bool,
-    connections: usize,
-    calls: usize,
-) -> Result<serde_json::Value> {
+async fn idle(server: Server, connections: usize, calls: usize) -> Result<serde_json::Value> {
+    let pid = server.pid;
     // The first connections make the server allocate what it needs once.
-    drop(connect(server, CONNECTING_AT_ONCE, fixed).await?);
+    drop(connect(server, CONNECTING_AT_ONCE).await?);
     settle(pid).await?;
     let before = resident_bytes(pid)?;
     let begun = Instant::now();
-    let mut stations = connect(server, connections, fixed).await?;
+    let mut stations = connect(server, connections).await?;
     let connected_per_second = connections as f64 / begun.elapsed().as_secs_f64();
     settle(pid).await?;
     let fresh = resident_bytes(pid)?;
@@ -181,13 +183,12 @@ async fn settle(pid: u32) -> Result<()> {
     bail!("the server does not come to rest")
 }
 
-async fn connect(server: SocketAddr, count: usize, fixed: bool) -> Result<Vec<Station>> {
+async fn connect(server: Server, count: usize) -> Result<Vec<Station>> {
     let mut stations = Vec::with_capacity(count);
     for first in (0..count).step_by(CONNECTING_AT_ONCE) {
         let some = first..count.min(first + CONNECTING_AT_ONCE);
         stations.extend(
-            futures_util::future::try_join_all(some.map(|number| Station::connect(server, number, fixed)))
-                .await?,
+            futures_util::future::try_join_all(some.map(|number| Station::connect(server, number))).await?,
         );
     }
     Ok(stations)
@@ -200,6 +201,7 @@ struct Station {
     number: usize,
     calls: usize,
     fixed: bool,
+    compress: bool,
     out: Vec<u8>,
     input: Vec<u8>,
 }
@@ -211,7 +213,8 @@ const MIX: [usize; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 
 const ID_AT: usize = 4;
 
 impl Station {
-    async fn connect(server: SocketAddr, number: usize, fixed: bool) -> Result<Self> {
+    async fn connect(server: Server, number: usize) -> Result<Self> {
+        let Server { address: server, fixed, compress, .. } = server;
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         // Several source addresses, so that ports of closed connections are not in the way.
@@ -223,7 +226,8 @@ impl Station {
         let request = format!(
             "GET /ocpp/BENCH-{number:06} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+             Sec-WebSocket-Protocol: ocpp1.6\r\n{}\r\n",
+            if compress { format!("Sec-WebSocket-Extensions: {}\r\n", offer::OFFER) } else { String::new() }
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
@@ -237,6 +241,8 @@ impl Station {
             "not upgraded: {}",
             String::from_utf8_lossy(&answer).lines().next().unwrap_or_default()
         );
+        let granted = String::from_utf8_lossy(&answer).contains(offer::OFFER);
+        ensure!(granted == compress, "compression was not granted");
         let frame = |action: &str, payload: &str| {
             format!(r#"[2,"{}","{action}",{payload}]"#, "0".repeat(ID_LENGTH)).into_bytes()
         };
@@ -245,7 +251,7 @@ impl Station {
             frame("Heartbeat", "{}"),
             frame("StatusNotification", STATUS_NOTIFICATION),
         ];
-        Ok(Self { stream, templates, number, calls: 0, fixed, out: Vec::new(), input: Vec::new() })
+        Ok(Self { stream, templates, number, calls: 0, fixed, compress, out: Vec::new(), input: Vec::new() })
     }
 
     /// Sends one call and waits for its answer.
@@ -255,7 +261,11 @@ impl Station {
         self.calls += 1;
         let frame = &mut self.templates[kind];
         frame[ID_AT..ID_AT + ID_LENGTH].copy_from_slice(id.as_bytes());
-        mask_into(&mut self.out, frame);
+        let compressed = if self.compress { POOL.deflate(frame, 15) } else { None };
+        match &compressed {
+            Some(payload) => mask_into(&mut self.out, 0xc1, payload),
+            None => mask_into(&mut self.out, 0x81, frame),
+        }
         self.stream.write_all(&self.out).await?;
         self.read_answer(id.as_bytes()).await
     }
@@ -286,15 +296,17 @@ impl Station {
     }
 }
 
+/// All stations are on one thread.
+static POOL: Pool = Pool::new(1);
 const TEXT: u8 = 1;
 const PING: u8 = 9;
 const EMPTY_PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
-/// A client's text frame.
-fn mask_into(out: &mut Vec<u8>, text: &[u8]) {
+/// A client's frame.
+fn mask_into(out: &mut Vec<u8>, first: u8, text: &[u8]) {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     out.clear();
-    out.push(0x81);
+    out.push(first);
     if text.len() < 126 {
         out.push(0x80 | text.len() as u8);
     } else {

@@ -29,6 +29,7 @@ pub struct StationView {
     has_password: bool,
     connected: bool,
     version: Option<&'static str>,
+    compressed: Option<bool>,
     since: Option<String>,
     registration: Option<&'static str>,
     last_seen: Option<String>,
@@ -43,6 +44,7 @@ impl From<StationRecord> for StationView {
             has_password: record.has_password,
             connected: record.location.is_some(),
             version: record.location.as_ref().map(|location| location.version.as_str()),
+            compressed: record.location.as_ref().map(|location| location.compressed),
             since: record.location.as_ref().map(|location| time(location.since_ms)),
             registration: record.registration.map(|registration| match registration {
                 Registration::Accepted => "accepted",

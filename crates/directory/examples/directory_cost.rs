@@ -39,7 +39,7 @@ async fn main() -> Result<(), Failure> {
     let gateway = "gateway-1".into();
     let begin = Instant::now();
     for station in 0..10_000 {
-        directory.claim(&key(station)?, &gateway, Version::V16, 1_000).await?;
+        directory.claim(&key(station)?, &gateway, Version::V16.into(), 1_000).await?;
     }
     writeln!(std::io::stdout(), "{:>12.1?}  per claim, ten thousand stations", begin.elapsed() / 10_000)?;
     directory.close().await?;

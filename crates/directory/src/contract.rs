@@ -46,6 +46,22 @@ pub struct Claim {
     pub registration: Option<Registration>,
 }
 
+/// What a connection's handshake settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What it speaks.
+    pub version: Version,
+    /// Whether its messages are compressed.
+    pub compressed: bool,
+}
+
+impl From<Version> for Terms {
+    /// Without compression.
+    fn from(version: Version) -> Self {
+        Self { version, compressed: false }
+    }
+}
+
 /// Where a connected station is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -53,6 +69,8 @@ pub struct Location {
     pub connection: ConnectionKey,
     /// What it speaks.
     pub version: Version,
+    /// Whether its messages are compressed.
+    pub compressed: bool,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
 }
@@ -230,7 +248,7 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
         &'a self,
         key: &'a StationKey,
         gateway: &'a ByteString,
-        version: Version,
+        terms: Terms,
         now_ms: i64,
     ) -> Answer<'a, Claim>;
     /// Records that a connection has ended. Without effect unless it is still the latest one.

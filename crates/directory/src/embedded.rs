@@ -11,7 +11,7 @@ mod store;
 
 use crate::contract::{
     Account, Answer, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry,
-    StationKey, StationRecord,
+    StationKey, StationRecord, Terms,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
 use switchboard_bus::{OutcomeKind, Registration};
-use switchboard_rpc::{StationId, Version};
+use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
 
 /// Where the embedded directory keeps its data.
@@ -142,10 +142,10 @@ impl Directory for Embedded {
         &'a self,
         key: &'a StationKey,
         gateway: &'a ByteString,
-        version: Version,
+        terms: Terms,
         now_ms: i64,
     ) -> Answer<'a, Claim> {
-        let claim = self.live.claim(key, gateway, version, now_ms);
+        let claim = self.live.claim(key, gateway, terms, now_ms);
         self.flush_if_due(now_ms);
         ready(claim)
     }

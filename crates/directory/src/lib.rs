@@ -14,7 +14,7 @@
 //! let (gateway, now_ms) = ("gateway-1".into(), 1_795_341_600_000);
 //!
 //! directory.gateway_lease(&gateway, now_ms + 3_000).await?;
-//! let claim = directory.claim(&key, &gateway, Version::V16, now_ms).await?;
+//! let claim = directory.claim(&key, &gateway, Version::V16.into(), now_ms).await?;
 //! let there = directory.locate(&key, now_ms + 1_000).await?;
 //! assert_eq!(there.map(|location| location.connection.generation), Some(claim.generation));
 //! # Ok(())
@@ -30,7 +30,7 @@ pub mod password;
 
 pub use contract::{
     Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, OutboxState,
-    PasswordHash, StationKey, StationRecord,
+    PasswordHash, StationKey, StationRecord, Terms,
 };
 pub use embedded::Embedded;
 pub use locations::Locations;

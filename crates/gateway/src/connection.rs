@@ -20,7 +20,7 @@ use std::{
 };
 use switchboard_bus::Registration;
 use switchboard_deflate::Agreed;
-use switchboard_directory::StationKey;
+use switchboard_directory::{StationKey, Terms};
 use switchboard_rpc::{Version, close};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -57,7 +57,7 @@ where
     let Admitted { key, version, compression, place } = admitted;
     let compressed = compression.map(|agreed| Compressed::new(&shared.compression, agreed));
     let mut socket = Box::new(Socket::new(stream, &early, shared.config.message_bytes_max, compressed));
-    match open(shared, key, version).await {
+    match open(shared, key, Terms { version, compressed: compression.is_some() }).await {
         Ok((handle, registration)) => Some(Begun { handle, registration, socket, place }),
         Err(end) => {
             shared.metrics.closed.get_or_create(&Closed { cause: end.cause }).inc();
@@ -95,10 +95,10 @@ where
 async fn open(
     shared: &Arc<Shared>,
     key: StationKey,
-    version: Version,
+    terms: Terms,
 ) -> Result<(Arc<Handle>, Option<Registration>), End> {
     let now_ms = shared.clock.wall_ms(now());
-    let claiming = shared.directory.claim(&key, &shared.name, version, now_ms);
+    let claiming = shared.directory.claim(&key, &shared.name, terms, now_ms);
     let claim = match tokio::time::timeout(shared.config.handshake_timeout, claiming).await {
         Ok(Ok(claim)) => claim,
         other => {
@@ -113,6 +113,7 @@ async fn open(
         }
     };
     shared.journal.look_up(shared, &key).await;
+    let Terms { version, compressed } = terms;
     let handle = Arc::new(Handle::new(key, claim.generation, version));
     let outdated =
         End::ours(Cause::Replaced, close::POLICY, "replaced by a newer connection of this station");
@@ -148,7 +149,7 @@ async fn open(
     }
     shared.metrics.opened.inc();
     shared.metrics.connections.inc();
-    tracing::info!(station = %handle.key.station, generation = handle.generation, %version, "connected");
+    tracing::info!(station = %handle.key.station, generation = handle.generation, %version, compressed, "connected");
     if shared.tap.is_open() {
         shared.show(&handle, now(), Seen::Connected);
     }

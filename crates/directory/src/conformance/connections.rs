@@ -1,6 +1,7 @@
 //! Generations, locations and leases.
 
 use super::{Harness, NOW, key};
+use crate::Terms;
 use bytestring::ByteString;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub async fn generations_rise_also_when_the_clock_goes_back(harness: &dyn Harnes
         (0, NOW + 60_002),
         (NOW + 120_000, NOW + 120_000),
     ] {
-        let claim = directory.claim(&key, &gateway, Version::V16, now_ms).await.unwrap();
+        let claim = directory.claim(&key, &gateway, Version::V16.into(), now_ms).await.unwrap();
         assert!(claim.generation > last, "{} after {last}", claim.generation);
         let at_least = u64::try_from(at_least).unwrap();
         assert!(claim.generation >= at_least, "{} at {now_ms}, not {at_least}", claim.generation);
@@ -39,7 +40,7 @@ pub async fn generations_rise_from_owner_to_owner(harness: &dyn Harness) {
     for owner in 0..3 {
         let directory = harness.open().await;
         let now_ms = NOW - owner * 60_000;
-        let claim = directory.claim(&key, &gateway, Version::V16, now_ms).await.unwrap();
+        let claim = directory.claim(&key, &gateway, Version::V16.into(), now_ms).await.unwrap();
         assert!(claim.generation > last, "{} after {last}", claim.generation);
         last = claim.generation;
         directory.close().await.unwrap();
@@ -51,16 +52,16 @@ pub async fn a_claim_names_the_connection_before(harness: &dyn Harness) {
     let directory = harness.open().await;
     let key = key("previous", "CP001");
     let (one, two) = (ByteString::from("gateway-1"), ByteString::from("gateway-2"));
-    let first = directory.claim(&key, &one, Version::V16, NOW).await.unwrap();
+    let first = directory.claim(&key, &one, Version::V16.into(), NOW).await.unwrap();
     assert_eq!(first.previous, None);
-    let second = directory.claim(&key, &two, Version::V201, NOW + 5).await.unwrap();
+    let second = directory.claim(&key, &two, Version::V201.into(), NOW + 5).await.unwrap();
     let expected = ConnectionKey { gateway: one.clone(), generation: first.generation };
     assert_eq!(second.previous, Some(expected));
-    let third = directory.claim(&key, &two, Version::V201, NOW + 5).await.unwrap();
+    let third = directory.claim(&key, &two, Version::V201.into(), NOW + 5).await.unwrap();
     let expected = ConnectionKey { gateway: two, generation: second.generation };
     assert_eq!(third.previous, Some(expected));
     directory.release(&key, third.generation, NOW + 6).await.unwrap();
-    let fourth = directory.claim(&key, &one, Version::V16, NOW + 7).await.unwrap();
+    let fourth = directory.claim(&key, &one, Version::V16.into(), NOW + 7).await.unwrap();
     assert_eq!(fourth.previous, None);
     directory.close().await.unwrap();
 }
@@ -70,13 +71,15 @@ pub async fn a_release_of_an_older_generation_changes_nothing(harness: &dyn Harn
     let directory = harness.open().await;
     let (key, gateway) = (key("release", "CP001"), ByteString::from("gateway-1"));
     directory.gateway_lease(&gateway, NOW + LEASE_MS).await.unwrap();
-    let first = directory.claim(&key, &gateway, Version::V16, NOW).await.unwrap();
-    let second = directory.claim(&key, &gateway, Version::V201, NOW + 1).await.unwrap();
+    let first = directory.claim(&key, &gateway, Version::V16.into(), NOW).await.unwrap();
+    let terms = Terms { version: Version::V201, compressed: true };
+    let second = directory.claim(&key, &gateway, terms, NOW + 1).await.unwrap();
     for stale in [first.generation, 0, second.generation + 1] {
         directory.release(&key, stale, NOW + 2).await.unwrap();
         let there = directory.locate(&key, NOW + 2).await.unwrap().expect("it is connected");
         assert_eq!(there.connection.generation, second.generation);
-        assert_eq!((there.version, there.since_ms), (Version::V201, NOW + 1));
+        let told = Terms { version: there.version, compressed: there.compressed };
+        assert_eq!((told, there.since_ms), (terms, NOW + 1));
     }
     directory.release(&key, second.generation, NOW + 3).await.unwrap();
     assert_eq!(directory.locate(&key, NOW + 3).await.unwrap(), None);
@@ -91,8 +94,8 @@ pub async fn a_lease_that_ran_out_makes_its_stations_offline(harness: &dyn Harne
     let directory = harness.open().await;
     let (gateway, other) = (ByteString::from("lease-gateway-1"), ByteString::from("lease-gateway-2"));
     let (here, there) = (key("lease", "CP001"), key("lease", "CP002"));
-    directory.claim(&here, &gateway, Version::V16, NOW).await.unwrap();
-    directory.claim(&there, &other, Version::V16, NOW).await.unwrap();
+    directory.claim(&here, &gateway, Version::V16.into(), NOW).await.unwrap();
+    directory.claim(&there, &other, Version::V16.into(), NOW).await.unwrap();
     let connected = async |key, now_ms| directory.locate(key, now_ms).await.unwrap().is_some();
     assert!(!connected(&here, NOW).await, "no lease yet");
     directory.gateway_lease(&gateway, NOW + LEASE_MS).await.unwrap();
@@ -121,7 +124,7 @@ pub async fn many_claims_at_once_all_get_generations_of_their_own(harness: &dyn 
             let mut mine = Vec::new();
             for _ in 0..TURNS {
                 let key = key("many", "CP001");
-                mine.push(directory.claim(&key, &gateway, Version::V16, NOW).await.unwrap());
+                mine.push(directory.claim(&key, &gateway, Version::V16.into(), NOW).await.unwrap());
                 tokio::task::yield_now().await;
             }
             mine

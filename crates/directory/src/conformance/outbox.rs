@@ -151,8 +151,8 @@ pub async fn a_sweep_ends_what_expired_and_what_nobody_sends_any_more(harness: &
     let (connected, gone) = (key("sweep", "CP001"), key("sweep", "CP002"));
     let gateway = ByteString::from("sweep-gateway");
     directory.gateway_lease(&gateway, NOW + 3_000).await.unwrap();
-    let there = directory.claim(&connected, &gateway, Version::V16, NOW).await.unwrap();
-    let left = directory.claim(&gone, &gateway, Version::V16, NOW).await.unwrap();
+    let there = directory.claim(&connected, &gateway, Version::V16.into(), NOW).await.unwrap();
+    let left = directory.claim(&gone, &gateway, Version::V16.into(), NOW).await.unwrap();
     for key in [&connected, &gone] {
         for id in ["waits", "expires", "sends"] {
             let expires_ms = if id == "expires" { NOW + 5 } else { NOW + 60_000 };

@@ -42,11 +42,11 @@ pub async fn registrations_survive_reconnection_and_reopening(harness: &dyn Harn
     {
         let directory = harness.open().await;
         let now_ms = NOW + i64::try_from(turn).unwrap();
-        let claim = directory.claim(&key, &gateway, Version::V16, now_ms).await.unwrap();
+        let claim = directory.claim(&key, &gateway, Version::V16.into(), now_ms).await.unwrap();
         assert_eq!(claim.registration, expected, "after reopening");
         directory.set_registration(&key, registration).await.unwrap();
         directory.release(&key, claim.generation, now_ms).await.unwrap();
-        let claim = directory.claim(&key, &gateway, Version::V16, now_ms).await.unwrap();
+        let claim = directory.claim(&key, &gateway, Version::V16.into(), now_ms).await.unwrap();
         assert_eq!(claim.registration, Some(registration), "after reconnecting");
         expected = Some(registration);
         directory.close().await.unwrap();
@@ -64,13 +64,13 @@ pub async fn stations_are_listed_in_order_whether_registered_or_seen(harness: &d
         directory.put_account(account).await.unwrap();
     }
     for station in ["CP003", "CP001", "CP002"] {
-        directory.claim(&key("list", station), &gateway, Version::V16, NOW).await.unwrap();
+        directory.claim(&key("list", station), &gateway, Version::V16.into(), NOW).await.unwrap();
     }
-    let gone = directory.claim(&key("list", "CP005"), &gateway, Version::V201, NOW).await.unwrap();
+    let gone = directory.claim(&key("list", "CP005"), &gateway, Version::V201.into(), NOW).await.unwrap();
     directory.release(&key("list", "CP005"), gone.generation, NOW + 9).await.unwrap();
     directory.set_registration(&key("list", "CP003"), Registration::Accepted).await.unwrap();
     for tenant in ["lis", "list2"] {
-        directory.claim(&key(tenant, "CP001"), &gateway, Version::V16, NOW).await.unwrap();
+        directory.claim(&key(tenant, "CP001"), &gateway, Version::V16.into(), NOW).await.unwrap();
     }
     let page = async |after: Option<&str>, limit| {
         let after = after.map(station_id);

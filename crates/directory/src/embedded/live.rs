@@ -4,13 +4,13 @@
 //! harmless, since generations rise with the clock and connections of a process that died are gone anyway.
 
 use super::fault::full;
-use crate::{Claim, DirectoryError, Location, StationKey, StationRecord};
+use crate::{Claim, DirectoryError, Location, StationKey, StationRecord, Terms};
 use bytestring::ByteString;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use switchboard_bus::{ConnectionKey, Registration};
-use switchboard_rpc::{StationId, Version};
+use switchboard_rpc::StationId;
 
 /// Everything in memory, behind one lock that is held for single look-ups only.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ struct Known {
 #[derive(Debug)]
 struct Connected {
     gateway: ByteString,
-    version: Version,
+    terms: Terms,
     since_ms: i64,
 }
 
@@ -113,7 +113,7 @@ impl Live {
         &self,
         key: &StationKey,
         gateway: &ByteString,
-        version: Version,
+        terms: Terms,
         now_ms: i64,
     ) -> Result<Claim, DirectoryError> {
         let mut state = self.lock();
@@ -132,7 +132,7 @@ impl Live {
         let old = known.generation;
         known.generation = old.max(state.floor).saturating_add(1).max(clock);
         known.seen_ms = Some(now_ms);
-        let connected = Connected { gateway, version, since_ms: now_ms };
+        let connected = Connected { gateway, terms, since_ms: now_ms };
         let previous = known.connection.replace(connected);
         let claim = Claim {
             generation: known.generation,
@@ -309,7 +309,8 @@ impl State {
         let fresh = self.leases.get(&connected.gateway).is_some_and(|until| *until > now_ms);
         fresh.then(|| Location {
             connection: ConnectionKey { gateway: connected.gateway.clone(), generation: known.generation },
-            version: connected.version,
+            version: connected.terms.version,
+            compressed: connected.terms.compressed,
             since_ms: connected.since_ms,
         })
     }

@@ -5,6 +5,7 @@ mod model;
 
 use super::*;
 use switchboard_bus::ConnectionKey;
+use switchboard_rpc::Version;
 
 fn key(station: &str) -> StationKey {
     StationKey { tenant: "default".into(), station: StationId::new(station, 48).unwrap() }
@@ -103,7 +104,7 @@ async fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
     // What needs no disk goes on.
     let gateway = ByteString::from("gateway-1");
     directory.gateway_lease(&gateway, 2_000).await.unwrap();
-    directory.claim(&key("CP001"), &gateway, Version::V16, 1_000).await.unwrap();
+    directory.claim(&key("CP001"), &gateway, Version::V16.into(), 1_000).await.unwrap();
     assert!(directory.locate(&key("CP001"), 1_000).await.unwrap().is_some());
     assert!(matches!(directory.journal_append(large_entry(1)).await, Err(DirectoryError::Full(_))));
     // Room comes by itself when what was kept is worked off.
@@ -189,7 +190,7 @@ async fn who_came_and_went_is_written_before_long_without_closing() {
     let folder = tempfile::tempdir().unwrap();
     let directory = Embedded::open(&Config::in_dir(folder.path())).unwrap();
     let gateway = ByteString::from("gateway-1");
-    let claim = directory.claim(&key("CP001"), &gateway, Version::V16, 10_000).await.unwrap();
+    let claim = directory.claim(&key("CP001"), &gateway, Version::V16.into(), 10_000).await.unwrap();
     let looking = Connection::open(folder.path().join(FILE_NAME)).unwrap();
     let written = || -> Option<(i64, i64)> {
         let row = looking

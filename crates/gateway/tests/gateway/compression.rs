@@ -1,7 +1,8 @@
 //! Compression on real sockets (H14): what is agreed, what goes over the line, and what a bomb costs.
 
-use crate::support::{Reply, World, within};
+use crate::support::{Reply, World, key, within};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use switchboard_directory::Directory as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -112,6 +113,8 @@ async fn h14_calls_and_answers_are_compressed_if_they_are_large() {
     }
     assert_eq!((processing.bodies()[0].as_str(), &processing.bodies()[3]), (small, &call));
     assert_eq!(world.metric("connections_compressed "), 1.0);
+    let record = world.directory.station(&key("A"), 0).await.unwrap().unwrap();
+    assert!(record.location.unwrap().compressed);
     let wire = deflate(small.as_bytes()).len() + 3 * deflate(call.as_bytes()).len();
     assert_eq!(world.metric("received_compressed_bytes_total "), wire as f64);
     assert_eq!(world.metric("received_inflated_bytes_total "), (small.len() + 3 * call.len()) as f64);

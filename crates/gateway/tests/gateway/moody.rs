@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_bus::{OutcomeKind, Registration};
 use switchboard_directory::{
     Account, Claim, Directory, DirectoryError, Embedded, Enqueued, JournalEntry, Location, OutboxEntry,
-    StationKey, StationRecord,
+    StationKey, StationRecord, Terms,
 };
-use switchboard_rpc::{StationId, Version};
+use switchboard_rpc::StationId;
 use tokio::sync::Notify;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
@@ -58,10 +58,10 @@ impl Directory for Moody {
         &'a self,
         key: &'a StationKey,
         gateway: &'a ByteString,
-        version: Version,
+        terms: Terms,
         now_ms: i64,
     ) -> Answer<'a, Claim> {
-        self.or_fail(self.inner.claim(key, gateway, version, now_ms))
+        self.or_fail(self.inner.claim(key, gateway, terms, now_ms))
     }
     fn release<'a>(&'a self, key: &'a StationKey, generation: u64, now_ms: i64) -> Answer<'a, ()> {
         self.or_fail(self.inner.release(key, generation, now_ms))

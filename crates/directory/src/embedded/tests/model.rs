@@ -132,7 +132,7 @@ async fn check(directory: &Embedded, model: &mut Model, operation: Operation) {
         }
         Operation::Claim { station: number, gateway } => {
             let claim = directory
-                .claim(&station(number), &gateway_name(gateway), Version::V16, now_ms)
+                .claim(&station(number), &gateway_name(gateway), Version::V16.into(), now_ms)
                 .await
                 .unwrap();
             model.clock_ms = model.clock_ms.max(now_ms);
