@@ -20,9 +20,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("router", &["rpc", "messages"]),
     ("worker", &["rpc", "bus", "router", "messages"]),
     ("gateway", &["rpc", "deflate", "bus", "directory"]),
-    ("switchboard", &["rpc", "messages", "bus", "router", "worker"]),
+    ("switchboard", &["rpc", "messages", "bus", "router", "worker", "station"]),
     ("central", &["rpc", "messages", "router", "sqlite"]),
-    ("station", &["rpc", "messages"]),
+    ("station", &["rpc", "messages", "router"]),
     ("api", &["rpc", "messages", "bus", "directory", "gateway", "central"]),
     (
         "cli",

@@ -101,6 +101,34 @@ impl<S: Send + Sync + 'static> Router<S> {
                 "a station never sends this request"
             );
         }
+        self.typed(handler)
+    }
+
+    /// Handles a command, a request of the central system: for a router that answers in a station. Otherwise as
+    /// [`on`](Self::on); a request that only stations send does not compile.
+    pub fn on_command<M, H>(self, handler: H) -> Self
+    where
+        M: 'static,
+        H: Handler<M, S>,
+        H::Input: Request,
+        H::Output: IntoAnswer<<H::Input as Request>::Response>,
+    {
+        const {
+            assert!(
+                !matches!(<H::Input as Request>::SENDER, Sender::Station),
+                "the central system never sends this request"
+            );
+        }
+        self.typed(handler)
+    }
+
+    fn typed<M, H>(self, handler: H) -> Self
+    where
+        M: 'static,
+        H: Handler<M, S>,
+        H::Input: Request,
+        H::Output: IntoAnswer<<H::Input as Request>::Response>,
+    {
         let endpoint: Arc<dyn Endpoint<S>> = Arc::new(Typed::new(handler));
         self.change(|inner| {
             inner.add(H::Input::VERSION, ByteString::from_static(H::Input::ACTION), endpoint);

@@ -1,4 +1,6 @@
-//! A simulated charging station: the other side of the protocol core.
+//! The other side of the protocol: a client for charging stations and load generators, and a simulated station.
+//!
+//! [`client`] is for whoever writes a station: [`client::Station`] with a socket and `async`, [`client::Client`] without.
 //!
 //! [`Simulated`] connects to a central system, boots, reports its connectors, charges cars and bills them, in OCPP 1.6 or
 //! 2.0.1, and does what it is told. It is for demonstrations and tests: its meters add up, it keeps what it could not

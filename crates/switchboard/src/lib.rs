@@ -2,7 +2,8 @@
 //!
 //! This crate holds nothing of its own. It is the one to depend on, and brings together [`router`] (typed handlers, a call
 //! in and an answer out), [`messages`] (the types of OCPP 1.6, 2.0.1 and 2.1) and, with feature `worker`, [`worker`] and
-//! [`bus`]. The whole server is the program `switchboard`; its gateway is not part of this crate.
+//! [`bus`]. Feature `station` adds the other side, `station`: a client for charging
+//! stations and load generators. The whole server is the program `switchboard`; its gateway is not part of this crate.
 //!
 //! A handler is written once. As a plain function it needs nothing around it:
 //!
@@ -46,6 +47,8 @@ pub use switchboard_rpc as rpc;
 
 #[cfg(feature = "worker")]
 pub use switchboard_bus as bus;
+#[cfg(feature = "station")]
+pub use switchboard_station as station;
 #[cfg(feature = "worker")]
 pub use switchboard_worker as worker;
 

@@ -32,6 +32,9 @@ pub enum BillError {
     /// The transaction has begun before.
     #[error("the transaction was started before")]
     StartedBefore,
+    /// The request is not valid (V09).
+    #[error("the request is not valid: {0}")]
+    Invalid(String),
     /// As many starts and ends wait as may: do not charge before they are told.
     #[error("the queue is full: {0} messages wait")]
     Full(usize),

@@ -514,6 +514,10 @@ impl Client {
         &self.config
     }
 
+    pub(super) fn shared_config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
     /// Whether there is a connection.
     #[must_use]
     pub fn is_online(&self) -> bool {
@@ -818,7 +822,7 @@ fn fresh_id() -> MessageId {
 }
 
 /// An error and what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -10,11 +10,15 @@ mod backlog;
 mod config;
 mod event;
 mod gate;
+mod link;
 mod machine;
 mod payload;
 pub mod queue;
+mod socket;
+mod station;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 pub use back_off::BackOff;
 pub use backlog::{BillError, Receipt};
@@ -23,4 +27,6 @@ pub use event::Event;
 pub use gate::Registration;
 pub use machine::{Client, NotCalled, Step};
 pub use queue::{FileQueue, MemoryQueue, Open, Queue, QueueError};
+pub use station::{CallError, Events, StartError, Station, Status, Transaction};
 pub use switchboard_rpc::connection::{Called, Outcome};
+pub use typed::Billing;

@@ -32,7 +32,7 @@ pub struct Recovered {
 #[derive(Debug)]
 pub struct FileQueue {
     path: PathBuf,
-    file: File,
+    pub(super) file: File,
     /// Where the last whole change ends.
     end: u64,
     changes: usize,

@@ -2,6 +2,8 @@
 
 mod file;
 mod log;
+#[cfg(test)]
+mod tests;
 
 pub use file::{FileQueue, Recovered};
 
