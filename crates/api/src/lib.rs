@@ -7,11 +7,14 @@
 pub mod admin;
 mod body;
 mod commands;
+mod configuration;
+mod duties;
 mod guard;
 mod judge;
 mod problem;
 mod redact;
 mod stations;
+mod tags;
 mod trace;
 mod transactions;
 
@@ -84,6 +87,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/stations/{id}/commands", post(commands::send))
         .route("/v1/transactions", get(transactions::list))
         .route("/v1/trace", get(trace::watch))
+        .route("/v1/duties", get(duties::list))
+        .merge(configuration::routes())
+        .merge(tags::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn(body::in_time))
@@ -112,6 +118,14 @@ impl State {
 
     fn tap(&self) -> &Tap {
         &self.0.api.tap
+    }
+
+    /// The central system.
+    fn central(&self) -> Result<&Central, Problem> {
+        self.0.api.central.as_deref().ok_or_else(|| {
+            let detail = "no central system runs in this process";
+            Problem::new(StatusCode::NOT_FOUND, "no_central", detail)
+        })
     }
 
     fn transactions(&self) -> Option<&dyn Transactions> {

@@ -7,6 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 use switchboard_bus::command::CommandError;
+use switchboard_central::StoreError;
 use switchboard_directory::DirectoryError;
 
 /// Why a request was not served.
@@ -76,6 +77,16 @@ impl From<DirectoryError> for Problem {
         let (status, name) = match &error {
             DirectoryError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "directory_away"),
+        };
+        Self::new(status, name, chain(&error))
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (status, name) = match &error {
+            StoreError::Full => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "books_away"),
         };
         Self::new(status, name, chain(&error))
     }

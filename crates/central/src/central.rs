@@ -1,7 +1,6 @@
 //! The central system as a whole: opened once, asked by handlers, the command line and the API, and closed at the end.
 
-use crate::TokenStatus;
-use crate::books::{Ledger, Rules, Verdict, query};
+use crate::books::{Ledger, Rules, query};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decimal::Decimal;
@@ -136,7 +135,7 @@ impl Central {
 
     pub(crate) fn rules(&self) -> Rules {
         Rules {
-            accept_unknown_tokens: self.0.config.accept_unknown_tokens,
+            unknown_tokens: self.0.config.unknown_tokens,
             refuse_concurrent: self.0.config.refuse_concurrent,
         }
     }
@@ -267,22 +266,6 @@ impl Central {
         let empty = Report { parts: Vec::new(), complete: false };
         self.of_station(tenant, station, empty, move |db, number| query::report(db, number, &action, request))
             .await
-    }
-
-    /// Lays down what is known of a token of a tenant.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn put_token(
-        &self,
-        tenant: &str,
-        token: &str,
-        status: TokenStatus,
-        expiry_ms: Option<i64>,
-    ) -> Result<(), StoreError> {
-        let (tenant, token) = (tenant.to_owned(), token.to_owned());
-        let verdict = Verdict { status, parent: None, expiry_ms };
-        self.0.store.write(move |transaction| Ledger::put_token(transaction, &tenant, &token, &verdict)).await
     }
 
     /// Lays down how a station's next BootNotification is answered; none: as configured. The station need not have sent

@@ -4,8 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_router::Registration;
 
+/// Whether tokens that are not in the books may charge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownTokens {
+    /// As long as no accepted token is registered: whoever has none yet tries things out or does not care who charges,
+    /// and whoever has registered the first means the others not to charge.
+    #[default]
+    WhileNone,
+    /// They may. Danger: everybody charges.
+    Accept,
+    /// They may not.
+    Refuse,
+}
+
 /// The settings of the central system. `Config::default()` is meant for trying things out: it accepts every station
-/// that the gateway lets in, and every token.
+/// that the gateway lets in, and every token until the first is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -17,8 +30,8 @@ pub struct Config {
     /// What an accepted station is told about heartbeats, and what any other is told to wait before it boots again. Whole
     /// seconds are told; zero leaves it to the station.
     pub heartbeat_interval: Duration,
-    /// Whether tokens that are not in the books may charge. Danger: on, everybody charges.
-    pub accept_unknown_tokens: bool,
+    /// Whether tokens that are not in the books may charge.
+    pub unknown_tokens: UnknownTokens,
     /// Whether a token may have only one transaction at a time. Repeats of a StartTransaction are never refused by it.
     pub refuse_concurrent: bool,
     /// Whether calls of a 1.6 station that is not accepted are refused with SecurityError (L08). Off: they are
@@ -43,7 +56,7 @@ impl Default for Config {
             path: PathBuf::from("switchboard-data/central.db"),
             registration: Registration::Accepted,
             heartbeat_interval: Duration::from_secs(300),
-            accept_unknown_tokens: true,
+            unknown_tokens: UnknownTokens::WhileNone,
             refuse_concurrent: false,
             refuse_unregistered_16: false,
             refuse_unregistered_2x: true,

@@ -34,6 +34,7 @@ mod books;
 mod central;
 mod clock;
 mod config;
+mod configuration;
 mod decimal;
 mod details;
 mod duty;
@@ -41,12 +42,14 @@ mod handlers;
 mod metrics;
 mod operations;
 mod store;
+mod tags;
 mod views;
 
-pub use books::{AlarmKind, ProfileMatch, Purpose, TokenStatus};
+pub use books::{AlarmKind, ProfileMatch, Purpose, Setting, SettingState, TokenStatus};
 pub use central::Central;
 pub use clock::Clock;
-pub use config::Config;
+pub use config::{Config, UnknownTokens};
+pub use configuration::{Desired, setting_name};
 pub use decimal::Decimal;
 pub use details::Details;
 pub use duty::{Attendance, Duty, DutyState, Line, Order};
@@ -55,6 +58,7 @@ pub use operations::{
     ReservationRequest, Unit,
 };
 pub use store::{OpenError, StoreError, StoreStats};
+pub use tags::{Tag, TagError, TagFilter, TagList};
 pub use views::{
     Alarm, Attribute, Connector, DesiredProfile, DeviceVariable, EventFilter, Events, Job, Jobs,
     MeterReading, Moment, Notice, OddStop, Profiles, Report, ReportState, ReportedProfile, Reservation,

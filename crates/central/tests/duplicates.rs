@@ -11,12 +11,12 @@ use switchboard_rpc::Version;
 #[tokio::test]
 async fn a_repeated_start_has_the_same_transaction_and_is_not_judged_again() {
     let site = Site::with(|config| config.refuse_concurrent = true);
-    site.central.put_token("default", "TAG", TokenStatus::Accepted, None).await.unwrap();
+    site.tag("default", "TAG", TokenStatus::Accepted, None).await;
     let payload = start(1, "TAG", "2026-01-01T10:00:00Z", 100);
     let first = site.v16("CP1").call("StartTransaction", payload.clone()).await;
     assert_eq!(first["idTagInfo"]["status"], "Accepted");
     // Neither that the token charges (here) nor that it was barred meanwhile changes the answer.
-    site.central.put_token("default", "TAG", TokenStatus::Blocked, None).await.unwrap();
+    site.tag("default", "TAG", TokenStatus::Blocked, None).await;
     let again = site.v16("CP1").call("StartTransaction", payload).await;
     assert_eq!(again, first);
     // The same instant in another zone is the same message.
@@ -52,7 +52,7 @@ async fn a_repeated_stop_is_answered_alike_and_a_different_one_is_kept_beside() 
     let id = station.start(start(1, "TAG", "2026-01-01T10:00:00Z", 100)).await;
     let end = with(stop(id, "2026-01-01T11:00:00Z", 900), json!({"idTag": "TAG"}));
     let first = station.call("StopTransaction", end.clone()).await;
-    site.central.put_token("default", "TAG", TokenStatus::Blocked, None).await.unwrap();
+    site.tag("default", "TAG", TokenStatus::Blocked, None).await;
     let station = site.v16("CP1");
     assert_eq!(station.call("StopTransaction", end.clone()).await, first);
     // No reason means Local.
@@ -116,7 +116,7 @@ async fn a_repeated_event_is_answered_alike_also_when_it_was_queued_meanwhile() 
     let begin = with(event("Started", "tx", 0, "2026-01-01T10:00:00Z"), token);
     let first = station.call("TransactionEvent", begin.clone()).await;
     assert_eq!(first["idTokenInfo"]["status"], "Accepted");
-    site.central.put_token("default", "TAG", TokenStatus::Blocked, None).await.unwrap();
+    site.tag("default", "TAG", TokenStatus::Blocked, None).await;
     let queued = with(begin, json!({"offline": true}));
     assert_eq!(site.connect("CS1", Version::V201).call("TransactionEvent", queued).await, first);
     assert_eq!(site.transactions().await.len(), 1);

@@ -57,7 +57,7 @@ async fn a_heartbeat_is_told_the_time_each_time() {
 
 #[tokio::test]
 async fn tokens_are_known_without_regard_to_case_and_unknown_ones_as_configured() {
-    let site = Site::with(|config| config.accept_unknown_tokens = false);
+    let site = Site::with(|config| config.unknown_tokens = switchboard_central::UnknownTokens::Refuse);
     let station = site.v16("CP1");
     let tokens = [
         ("GOOD", TokenStatus::Accepted, Some(NOW_MS + 1000)),
@@ -65,7 +65,7 @@ async fn tokens_are_known_without_regard_to_case_and_unknown_ones_as_configured(
         ("BAD", TokenStatus::Blocked, None),
     ];
     for (token, status, expiry) in tokens {
-        site.central.put_token("default", token, status, expiry).await.unwrap();
+        site.tag("default", token, status, expiry).await;
     }
     for (token, told) in [("good", "Accepted"), ("OVER", "Expired"), ("BAD", "Blocked"), ("WHO", "Invalid")] {
         let answer = station.call("Authorize", json!({"idTag": token})).await;

@@ -155,8 +155,8 @@ async fn a_gap_is_seen_and_numbers_may_begin_anywhere() {
 #[tokio::test]
 async fn the_token_of_an_event_is_judged_and_nothing_else_is_said() {
     for version in TWO {
-        let site = Site::with(|config| config.accept_unknown_tokens = false);
-        site.central.put_token("default", "BAD", TokenStatus::Blocked, None).await.unwrap();
+        let site = Site::with(|config| config.unknown_tokens = switchboard_central::UnknownTokens::Refuse);
+        site.tag("default", "BAD", TokenStatus::Blocked, None).await;
         let station = site.v2x("CS1", version).await;
         let token = |token: &str, kind: &str| json!({"idToken": {"idToken": token, "type": kind}});
         for (id, kind, told) in [

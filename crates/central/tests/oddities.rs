@@ -214,13 +214,10 @@ async fn a_token_is_never_printed() {
 async fn tenants_do_not_see_one_another() {
     let site = Site::with(|config| {
         config.refuse_concurrent = true;
-        config.accept_unknown_tokens = false;
+        config.unknown_tokens = switchboard_central::UnknownTokens::Refuse;
     });
     for tenant in ["acme", "other"] {
-        site.central
-            .put_token(tenant, "TAG", switchboard_central::TokenStatus::Accepted, None)
-            .await
-            .unwrap();
+        site.tag(tenant, "TAG", switchboard_central::TokenStatus::Accepted, None).await;
     }
     let (mut ours, mut theirs) = (site.v16("CP1"), site.v16("CP1"));
     ours.context.tenant = "acme".into();

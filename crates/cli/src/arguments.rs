@@ -1,6 +1,8 @@
 //! The command line. Flags that are settings come from the table of settings; the rest stands here.
 
+pub(crate) mod config;
 pub(crate) mod simulate;
+pub(crate) mod tags;
 
 use crate::{
     exit::Exit,
@@ -56,6 +58,21 @@ pub(crate) enum Do {
         after_help = "Examples:\n  switchboard transactions\n  switchboard transactions --station CP001 --json"
     )]
     Transactions(Transactions),
+    /// Say who may charge: register tags, group them, let them expire, and have stations keep lists of them
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard tags\n  switchboard tags add A1 --group fleet --expires 2027-01-01\n  switchboard tags block A1\n  \
+        switchboard tags import tags.csv\n  switchboard tags lists CP001 on\n\n\
+        Until the first tag is registered whoever comes may charge; from then on only registered tags (central.unknown_tokens)."
+    )]
+    Tags(tags::Tags),
+    /// Say what stations shall be set to, and see what they report
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard config CP001\n  switchboard config set CP001 HeartbeatInterval=300\n  \
+        switchboard config set --all OCPPCommCtrlr/HeartbeatInterval=300\n  switchboard config refresh CP001 --json"
+    )]
+    Config(config::Config),
     /// Show the live traffic of a station or of all
     #[command(
         after_help = "Examples:\n  switchboard trace CP001\n  switchboard trace --all --json | jq .action\n\n\
@@ -244,10 +261,10 @@ fn command() -> Command {
     for name in ["run", "check-config"] {
         command = command.mut_subcommand(name, |command| command.args(TABLE.iter().map(setting_flag)));
     }
-    for name in ["send", "stations", "transactions", "trace"] {
+    for name in ["send", "stations", "transactions", "tags", "config", "trace"] {
         command = command.mut_subcommand(name, |command| {
             let command = command.args(client_flags());
-            if name == "stations" {
+            if matches!(name, "stations" | "tags" | "config") {
                 command.mut_subcommands(|inner| inner.args(client_flags()))
             } else {
                 command

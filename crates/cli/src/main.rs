@@ -62,6 +62,8 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
         Do::Transactions(command) => {
             on_one_thread(commands::transactions::transactions(command, &resolved.settings))
         }
+        Do::Config(command) => on_one_thread(commands::config::config(command, &resolved.settings)),
+        Do::Tags(command) => on_one_thread(commands::tags::tags(command, &resolved.settings)),
         Do::Trace(command) => on_one_thread(commands::trace::trace(command, &resolved.settings)),
         Do::Salvage(command) => commands::salvage::salvage(&command, &resolved.settings),
         Do::Simulate(command) => commands::simulate::simulate(&command, &resolved.settings),

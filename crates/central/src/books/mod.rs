@@ -5,10 +5,12 @@
 
 mod alarm;
 mod charge;
+pub(crate) mod configuring;
 mod event;
 mod follow;
 mod inventory;
 mod job;
+pub(crate) mod local_list;
 mod notice;
 mod profile;
 pub(crate) mod query;
@@ -19,11 +21,14 @@ mod reading;
 mod report;
 mod reservation;
 mod security;
+pub(crate) mod setting;
 mod stamp;
 mod station;
 mod status;
+pub(crate) mod tags;
 mod token;
 mod unreadable;
+pub(crate) mod variable;
 
 pub use alarm::AlarmKind;
 pub(crate) use alarm::Forgiven;
@@ -35,18 +40,20 @@ pub use profile::{ProfileMatch, Purpose};
 pub(crate) use reading::Reading;
 pub(crate) use report::{Part, missing};
 pub(crate) use security::is_critical;
+pub use setting::{Setting, SettingState};
 pub(crate) use stamp::Stamp;
 pub(crate) use station::Boot;
 pub(crate) use status::Status;
 pub use token::TokenStatus;
 pub(crate) use token::Verdict;
 
+use crate::config::UnknownTokens;
 use rusqlite::Connection;
 
 /// The rules by which messages are answered; a part of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(crate) accept_unknown_tokens: bool,
+    pub(crate) unknown_tokens: UnknownTokens,
     pub(crate) refuse_concurrent: bool,
 }
 

@@ -424,3 +424,11 @@ pub(crate) fn unreadable(db: &Connection, limit: usize) -> Found<Vec<UnreadableM
         },
     )
 }
+
+/// The version that a station spoke last.
+pub(crate) fn version(db: &Connection, tenant: &str, identity: &str) -> Found<Option<String>> {
+    Ok(db
+        .prepare_cached("SELECT version FROM station WHERE tenant = ?1 AND identity = ?2")?
+        .query_row([tenant, identity], |row| row.get(0))
+        .optional()?)
+}

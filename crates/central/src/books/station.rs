@@ -57,7 +57,7 @@ impl<'t> Ledger<'t> {
         identity: &str,
         now_ms: i64,
     ) -> Result<Option<Self>, StoreError> {
-        let rules = Rules { accept_unknown_tokens: false, refuse_concurrent: false };
+        let rules = Rules { unknown_tokens: crate::config::UnknownTokens::Refuse, refuse_concurrent: false };
         let station = super::query::station_number(db, tenant, identity)?;
         Ok(station.map(|station| Self { db, tenant, station, now_ms, rules }))
     }

@@ -1,8 +1,9 @@
 //! Tokens (1.6: idTags): who may charge.
 
 use super::Ledger;
+use crate::config::UnknownTokens;
 use crate::store::StoreError;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
 /// What is known of a token, or what a station is told of it.
@@ -87,20 +88,27 @@ impl Ledger<'_> {
         if token_type == Some(NO_AUTHORIZATION) {
             return Ok(Verdict::of(TokenStatus::Accepted));
         }
-        self.verdict(token)
+        self.verdict_of(token, token_type)
     }
 
     /// What a station is told of a token, other than that it charges elsewhere.
     pub(crate) fn verdict(&self, token: &str) -> Result<Verdict, StoreError> {
+        self.verdict_of(token, None)
+    }
+
+    fn verdict_of(&self, token: &str, token_type: Option<&str>) -> Result<Verdict, StoreError> {
         let known = self
             .db
-            .prepare_cached("SELECT status, parent, expiry_ms FROM token WHERE tenant = ?1 AND token = ?2")?
-            .query_row([self.tenant, token], |row: &Row<'_>| {
+            .prepare_cached(
+                "SELECT status, parent, expiry_ms FROM token
+                 WHERE tenant = ?1 AND token = ?2 AND (?3 IS NULL OR type IS NULL OR type = ?3)",
+            )?
+            .query_row((self.tenant, token, token_type), |row: &Row<'_>| {
                 Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?))
             })
             .optional()?;
         let Some((status, parent, expiry_ms)) = known else {
-            return Ok(Verdict::of(if self.rules.accept_unknown_tokens {
+            return Ok(Verdict::of(if self.lets_unknown_charge()? {
                 TokenStatus::Accepted
             } else {
                 TokenStatus::Unknown
@@ -111,6 +119,19 @@ impl Ledger<'_> {
             status = TokenStatus::Expired;
         }
         Ok(Verdict { status, parent, expiry_ms })
+    }
+
+    fn lets_unknown_charge(&self) -> Result<bool, StoreError> {
+        Ok(match self.rules.unknown_tokens {
+            UnknownTokens::Accept => true,
+            UnknownTokens::Refuse => false,
+            UnknownTokens::WhileNone => !self
+                .db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM token WHERE tenant = ?1 AND status = 'Accepted')",
+                )?
+                .query_row([self.tenant], |row| row.get(0))?,
+        })
     }
 
     /// As [`verdict`](Self::verdict), for a transaction that begins: a token may be allowed only one at a time. `own` is
@@ -139,21 +160,5 @@ impl Ledger<'_> {
             }
         }
         Ok(verdict)
-    }
-
-    /// Lays down what is known of a token.
-    pub(crate) fn put_token(
-        db: &Connection,
-        tenant: &str,
-        token: &str,
-        verdict: &Verdict,
-    ) -> Result<(), StoreError> {
-        db.prepare_cached(
-            "INSERT INTO token (tenant, token, status, parent, expiry_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (tenant, token) DO UPDATE
-             SET status = excluded.status, parent = excluded.parent, expiry_ms = excluded.expiry_ms",
-        )?
-        .execute((tenant, token, verdict.status.as_str(), &verdict.parent, verdict.expiry_ms))?;
-        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! What makes the calls of duties and judges their outcomes: one [`Kind`] for each sort of work.
 
 use super::Duty;
+use crate::books::configuring::{Configuration, Refresh, Reset};
+use crate::books::local_list::LocalList;
 use crate::store::StoreError;
 use rusqlite::Connection;
 use std::borrow::Cow;
@@ -9,7 +11,7 @@ use switchboard_router::Outcome;
 use switchboard_rpc::Version;
 
 /// All kinds. A duty whose kind is not among them is not sent.
-static KINDS: &[&dyn Kind] = &[&Plain];
+static KINDS: &[&dyn Kind] = &[&Plain, &LocalList, &Configuration, &Refresh, &Reset];
 /// And those of further modules.
 static MORE_KINDS: &[&[&dyn Kind]] = &[crate::operations::KINDS];
 

@@ -1,6 +1,6 @@
 //! What every handler does alike: the call's key and bytes at hand, one effect per call, warnings kept.
 
-use crate::books::{Forgiven, Ledger};
+use crate::books::{Forgiven, Ledger, local_list, setting};
 use crate::central::Central;
 use crate::duty;
 use crate::store::StoreError;
@@ -155,6 +155,8 @@ impl Central {
             .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, call| {
                 let answer = encoded(&work(ledger)?)?;
                 duty::booted(ledger.at(), &call.tenant, call.station.as_str())?;
+                local_list::booted(ledger.at(), &call.tenant, call.station.as_str())?;
+                setting::booted(ledger.at(), &call.tenant, call.station.as_str())?;
                 Ok(answer)
             })
             .await?;

@@ -7,3 +7,8 @@ use switchboard_messages::v201 as ocpp;
 mod shared;
 
 pub(super) use shared::{event_answer, router};
+
+/// The type of a token by its name.
+fn token_type(name: &str) -> ocpp::IdTokenEnum {
+    ocpp::IdTokenEnum::from(name)
+}

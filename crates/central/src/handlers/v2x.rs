@@ -273,6 +273,9 @@ pub(crate) fn event_answer(verdict: Option<&Verdict>) -> ocpp::TransactionEventR
     }
 }
 
+/// The type of a group: it is ours, and on no card.
+const GROUP_TYPE: &str = "Central";
+
 fn id_token_info(verdict: &Verdict) -> ocpp::IdTokenInfo {
     let status = match verdict.status {
         TokenStatus::Accepted => ocpp::AuthorizationStatus::Accepted,
@@ -284,5 +287,9 @@ fn id_token_info(verdict: &Verdict) -> ocpp::IdTokenInfo {
     };
     let mut info = ocpp::IdTokenInfo::new(status);
     info.cache_expiry_date_time = verdict.expiry_ms.map(Timestamp::from_unix_millis);
+    info.group_id_token = verdict
+        .parent
+        .as_ref()
+        .map(|group| ocpp::IdToken::new(group.as_str(), super::token_type(GROUP_TYPE)));
     info
 }

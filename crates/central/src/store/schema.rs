@@ -13,7 +13,9 @@ pub(super) const APPLICATION: i32 = 0x5377_4365;
 const STEPS: &[&str] = &[concat!(
     include_str!("schema_1.sql"),
     include_str!("schema_duty.sql"),
-    include_str!("schema_jobs.sql")
+    include_str!("schema_jobs.sql"),
+    include_str!("schema_tags.sql"),
+    include_str!("schema_configuration.sql")
 )];
 
 /// The newest schema version that this program knows.

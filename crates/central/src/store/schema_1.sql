@@ -140,10 +140,14 @@ CREATE TABLE token (
     tenant          TEXT NOT NULL,
     token           TEXT NOT NULL COLLATE NOCASE,
     status          TEXT NOT NULL,
-    parent          TEXT,
+    parent          TEXT,                  -- the group
     expiry_ms       INTEGER,
+    type            TEXT,                  -- 2.x: the only type that it is valid in; null: any
+    changed         INTEGER NOT NULL,      -- which change of the tenant's tags this was
     PRIMARY KEY (tenant, token)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX token_accepted ON token (tenant) WHERE status = 'Accepted';
+CREATE INDEX token_by_change ON token (tenant, changed);
 
 -- Notifications that only need to be kept, as they came. `natural` recognises a repeat; null where nothing can.
 CREATE TABLE notice (

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use switchboard_central::{AlarmKind, Central, Clock, Config, Transaction, TransactionFilter};
+use switchboard_central::{
+    AlarmKind, Central, Clock, Config, Tag, TokenStatus, Transaction, TransactionFilter,
+};
 use switchboard_router::{Answer, Context, Router};
 use switchboard_rpc::{StationId, Version};
 use tempfile::TempDir;
@@ -75,6 +77,13 @@ impl Site {
         let boot = json!({"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}});
         assert_eq!(station.call("BootNotification", boot).await["status"], "Accepted");
         station
+    }
+
+    /// Registers a tag.
+    pub(crate) async fn tag(&self, tenant: &str, tag: &str, status: TokenStatus, expires_ms: Option<i64>) {
+        let mut tag = Tag::new(tag).unwrap();
+        (tag.status, tag.expires_ms) = (status, expires_ms);
+        self.central.put_tags(tenant, vec![tag]).await.unwrap();
     }
 
     pub(crate) async fn transactions(&self) -> Vec<Transaction> {

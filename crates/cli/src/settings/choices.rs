@@ -4,6 +4,7 @@ use super::{
     Directives, LogFormat,
     value::{Raw, Readable},
 };
+use switchboard_central::UnknownTokens;
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
 use switchboard_router::Registration;
 use switchboard_rpc::Version;
@@ -35,6 +36,7 @@ words!(LogFormat { "text" => Self::Text, "json" => Self::Json });
 words!(NoCommonVersion { "reject" => Self::Reject, "accept_then_close" => Self::AcceptThenClose });
 words!(BillingDeadline { "close" => Self::Close, "silence" => Self::Silence });
 words!(Registration { "accepted" => Self::Accepted, "pending" => Self::Pending, "rejected" => Self::Rejected });
+words!(UnknownTokens { "while_none" => Self::WhileNone, "accept" => Self::Accept, "refuse" => Self::Refuse });
 words!(Version { "1.6" => Self::V16, "2.0.1" => Self::V201, "2.1" => Self::V21 });
 
 impl Readable for Vec<Version> {

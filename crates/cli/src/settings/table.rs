@@ -196,8 +196,8 @@ pub(crate) const TABLE: &[Setting] = &[
         "How BootNotifications are answered: accepted, pending or rejected."),
     setting!("central.heartbeat_interval", central.heartbeat_interval: Duration, in Duration::ZERO, Duration::from_secs(86_400),
         "How often an accepted station sends a Heartbeat, and how long any other waits before it boots again. 0s leaves it to the station."),
-    setting!("central.accept_unknown_tokens", central.accept_unknown_tokens: bool,
-        "Whether drivers whose token is not in the books may charge. On, everybody charges."),
+    setting!("central.unknown_tokens", central.unknown_tokens: UnknownTokens,
+        "Whether drivers whose tag is not registered may charge: while_none lets them until the first accepted tag is registered, accept always (everybody charges), refuse never."),
     setting!("central.refuse_concurrent", central.refuse_concurrent: bool, switch,
         "Whether a token may have only one transaction at a time."),
     setting!("central.refuse_unregistered_16", central.refuse_unregistered_16: bool, switch,
@@ -208,6 +208,7 @@ pub(crate) const TABLE: &[Setting] = &[
 
 use super::{Directives, LogFormat, Secret};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use switchboard_central::UnknownTokens;
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
 use switchboard_router::Registration;
 use switchboard_rpc::Version;
