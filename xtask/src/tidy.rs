@@ -23,7 +23,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("switchboard", &["rpc", "messages", "bus", "router", "worker", "station"]),
     ("central", &["rpc", "messages", "router", "sqlite"]),
     ("station", &["rpc", "messages", "router"]),
-    ("api", &["rpc", "messages", "bus", "directory", "gateway", "central"]),
+    ("trace", &["rpc", "gateway"]),
+    ("api", &["rpc", "messages", "bus", "directory", "trace", "central"]),
     (
         "cli",
         &[
@@ -38,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "central",
             "station",
             "api",
+            "trace",
         ],
     ),
     ("testkit", &[]),

@@ -12,7 +12,6 @@ mod duties;
 mod guard;
 mod judge;
 mod problem;
-mod redact;
 mod stations;
 mod tags;
 mod trace;
@@ -39,8 +38,8 @@ use std::{
 use switchboard_bus::command::Commander;
 use switchboard_central::Central;
 use switchboard_directory::{Directory, StationKey};
-use switchboard_gateway::Tap;
 use switchboard_rpc::StationId;
+use switchboard_trace::Trace;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +54,8 @@ pub struct Api {
     pub directory: Arc<dyn Directory>,
     /// Sends commands.
     pub commander: Commander,
-    /// The live traffic.
-    pub tap: Tap,
+    /// The traffic, live and recorded.
+    pub trace: Trace,
     /// Who knows transactions, if anybody in this process does.
     pub transactions: Option<Arc<dyn Transactions>>,
     /// The central system, if it runs in this process.
@@ -114,10 +113,6 @@ impl State {
 
     fn commander(&self) -> &Commander {
         &self.0.api.commander
-    }
-
-    fn tap(&self) -> &Tap {
-        &self.0.api.tap
     }
 
     /// The central system.

@@ -15,6 +15,7 @@ use switchboard_bus::{Bus, Commander, InProcess};
 use switchboard_directory::{Directory, Embedded, Locations};
 use switchboard_gateway::{Config, Gateway};
 use switchboard_rpc::StationId;
+use switchboard_trace::Trace;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -50,12 +51,14 @@ async fn api(token: Option<&str>) -> Router {
     let directory: Arc<dyn Directory> = Arc::new(Embedded::in_memory().unwrap());
     let locations = Arc::new(Locations::new(Arc::clone(&directory)));
     let commander = Commander::new(Arc::clone(&bus), "api", locations).await.unwrap();
-    let gateway =
-        Gateway::new(Config::default(), bus, Arc::clone(&directory), &mut Registry::default()).unwrap();
+    let mut registry = Registry::default();
+    let gateway = Gateway::new(Config::default(), bus, Arc::clone(&directory), &mut registry).unwrap();
+    let trace =
+        Trace::start(gateway.tap().clone(), switchboard_trace::Config::default(), &mut registry).unwrap();
     router(Api {
         directory,
         commander,
-        tap: gateway.tap().clone(),
+        trace,
         transactions: Some(Arc::new(OneTransaction)),
         central: None,
         token: token.map(str::to_owned),

@@ -3,11 +3,14 @@
 pub(crate) mod config;
 pub(crate) mod simulate;
 pub(crate) mod tags;
+mod trace;
 
 use crate::{
     exit::Exit,
     settings::{Setting, TABLE, duration},
 };
+pub(crate) use trace::Trace;
+
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{path::PathBuf, time::Duration};
 
@@ -73,12 +76,8 @@ pub(crate) enum Do {
         switchboard config set --all OCPPCommCtrlr/HeartbeatInterval=300\n  switchboard config refresh CP001 --json"
     )]
     Config(config::Config),
-    /// Show the live traffic of a station or of all
-    #[command(
-        after_help = "Examples:\n  switchboard trace CP001\n  switchboard trace --all --json | jq .action\n\n\
-        Tags and tokens of drivers are shown as … unless --show-personal is given; passwords are never shown.\n\
-        The colours follow NO_COLOR and whether the output is a terminal."
-    )]
+    /// Show the traffic of stations: what they say and are told, live or looking back
+    #[command(after_help = trace::HELP)]
     Trace(Trace),
     /// Save what can still be read of damaged databases, while no process runs
     #[command(
@@ -200,23 +199,6 @@ pub(crate) struct Transactions {
     #[arg(long)]
     pub(crate) show_personal: bool,
     /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Show live traffic.
-#[derive(Args, Debug)]
-pub(crate) struct Trace {
-    /// The station's id
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) station: Option<String>,
-    /// Of all stations
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Show drivers' tags and tokens
-    #[arg(long)]
-    pub(crate) show_personal: bool,
-    /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -395,6 +377,8 @@ mod tests {
             "switchboard send CP1 Reset {} --timeout 5",
             "switchboard trace",
             "switchboard trace CP1 --all",
+            "switchboard trace CP1 --direction up",
+            "switchboard trace CP1 --slow 5",
             "switchboard stations add CP1 --password x --password-stdin",
             "switchboard fly",
             "switchboard run --lisen x",

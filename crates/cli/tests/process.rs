@@ -283,7 +283,7 @@ async fn the_trace_shows_traffic_without_personal_data() -> Result<()> {
                 let line = line?.context("the trace has ended")?;
                 ensure!(!line.contains("SECRETTAG"), "{line}");
                 let event: Value = serde_json::from_str(&line)?;
-                if event["kind"] == "result" {
+                if event["event"] == "call" {
                     return Ok(event);
                 }
             }
@@ -291,10 +291,12 @@ async fn the_trace_shows_traffic_without_personal_data() -> Result<()> {
     };
     let event = tokio::time::timeout(LIMIT, seen).await??;
     assert_eq!(
-        (&event["station"], &event["from"], &event["action"]),
-        (&json!("CP1"), &json!("csms"), &json!("Authorize"))
+        (&event["station"], &event["direction"], &event["action"], &event["outcome"], &event["id"]),
+        (&json!("CP1"), &json!("in"), &json!("Authorize"), &json!("ok"), &json!("a1"))
     );
-    assert_eq!(event["frame"][1], "a1");
+    let tag = event["request"]["idTag"].as_str().context("no tag")?;
+    ensure!(tag.starts_with('…') && tag.chars().count() == 9, "{event}");
+    assert_eq!(event["response"]["idTagInfo"]["status"], "Accepted");
     Ok(())
 }
 

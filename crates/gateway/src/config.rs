@@ -119,8 +119,6 @@ pub struct Config {
     pub lease: Duration,
     /// Replacements of one identity within a minute that raise an alarm: two stations share an identity (L01).
     pub flapping_alarm: u32,
-    /// Records that a slow listener to the live traffic may be behind before it misses some.
-    pub tap_records: usize,
 }
 
 /// What becomes of a station that offers no version that is spoken.
@@ -202,7 +200,6 @@ impl Default for Config {
             sweep_interval: Duration::from_secs(30),
             lease: Duration::from_secs(3),
             flapping_alarm: 10,
-            tap_records: 1_024,
         }
     }
 }

@@ -151,7 +151,7 @@ async fn open(
     shared.metrics.connections.inc();
     tracing::info!(station = %handle.key.station, generation = handle.generation, %version, compressed, "connected");
     if shared.tap.is_open() {
-        shared.show(&handle, now(), Seen::Connected);
+        shared.show(&handle, Seen::Connected);
     }
     shared.tell_event(&handle, r#"{"event":"connected"}"#.to_owned());
     Ok((handle, claim.registration))
@@ -169,7 +169,8 @@ where
         "disconnected"
     );
     if shared.tap.is_open() {
-        shared.show(handle, now(), Seen::Disconnected { reason: end.reason.into(), code: end.code });
+        let replaced = end.cause == Cause::Replaced;
+        shared.show(handle, Seen::Disconnected { reason: end.reason.into(), code: end.code, replaced });
     }
     // Reasons are our own texts, without anything that JSON would have to escape.
     let code = end.code.map_or_else(|| "null".to_owned(), |code| code.to_string());

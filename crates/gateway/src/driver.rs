@@ -14,7 +14,7 @@ use crate::{
     sends::Sends,
     shared::{Shared, now},
     socket::{Input, Lost, Socket},
-    tap::Seen,
+    tap::{Seen, Unprocessed},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -32,7 +32,7 @@ use switchboard_bus::{
 use switchboard_directory::{JournalEntry, OutboxEntry};
 use switchboard_rpc::{
     Connection, ErrorCode, Frame, MessageId, close,
-    connection::{AnswerError, CallRefused, Called, Event, Outgoing, Role, Sent, TransmitKind},
+    connection::{AnswerError, CallRefused, Called, Event, Outcome, Outgoing, Role, Sent, TransmitKind},
     frame::{json_string, write_error, write_result},
 };
 use tokio::{
@@ -279,7 +279,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     fn handle_text(&mut self, text: ByteString, now: Instant) {
         self.liveness.heard(now);
         if self.shared.tap.is_open() {
-            self.shared.show(self.handle, now, Seen::Received(text.clone()));
+            self.shared.show(self.handle, Seen::Received(text.clone()));
         }
         self.connection.handle_text(text, now);
     }
@@ -327,6 +327,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     self.shared.tell_event(self.handle, result_error_event(&id, &code, &description));
                 }
                 Event::Ended { key, outcome } => {
+                    if matches!(outcome, Outcome::TimedOut) && self.shared.tap.is_open() {
+                        self.shared.show(self.handle, Seen::Unanswered);
+                    }
                     if let Some(open) = self.commands.ended(key) {
                         let (outcome, frame) = commands::told(outcome);
                         self.command_ended(open, outcome, frame);
@@ -372,6 +375,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let Some(called) = &self.called else { return };
         if attempt > 1 {
             self.shared.metrics.handed_over_again.inc();
+            if self.shared.tap.is_open() {
+                self.shared.show(self.handle, Seen::HandedOver { attempt });
+            }
         }
         let mut metadata = self.metadata(Kind::Call, &called.action);
         metadata.seq = Some(called.seq);
@@ -431,14 +437,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     fn end_call(&mut self, end: desk::End, now: Instant) {
         self.publishing = None;
         let Some(called) = self.called.take() else { return };
-        let by = match end {
-            desk::End::Journalled => By::Journal,
-            desk::End::Local => By::Gateway,
-            desk::End::Failed => By::Error,
-            desk::End::Silence => By::Silence,
-            desk::End::Close => By::Close,
+        let (by, unprocessed) = match end {
+            desk::End::Journalled => (By::Journal, Some(Unprocessed::Journalled)),
+            desk::End::Local => (By::Gateway, None),
+            desk::End::Failed => (By::Error, Some(Unprocessed::Failed)),
+            desk::End::Silence => (By::Silence, Some(Unprocessed::Silence)),
+            desk::End::Close => (By::Close, Some(Unprocessed::Closed)),
         };
         self.shared.metrics.ended(by);
+        if let Some(unprocessed) = unprocessed
+            && self.shared.tap.is_open()
+        {
+            self.shared.show(self.handle, Seen::Unprocessed(unprocessed));
+        }
         if !matches!(end, desk::End::Local) {
             tracing::warn!(
                 station = %self.handle.key.station, action = %called.action, ?end,
@@ -834,7 +845,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         {
             progress = true;
             if self.shared.tap.is_open() {
-                self.shared.show(self.handle, now, Seen::Sent(transmit.text.clone()));
+                self.shared.show(self.handle, Seen::Sent(transmit.text.clone()));
             }
             if matches!(transmit.kind, TransmitKind::Answer { .. }) && !self.released {
                 self.released = true;

@@ -248,6 +248,11 @@ pub(crate) fn choose(offer: &Offer, config: &Config) -> Result<Choice, Refusal> 
     }
 }
 
+/// The station that a raw path names, if it names one.
+pub(crate) fn station(path: &str, config: &Config) -> Option<StationKey> {
+    station_of(path, config).ok().map(|(key, _)| key.detached())
+}
+
 /// The station of a raw path, and its last segment as it was written.
 fn station_of<'a>(path: &'a str, config: &Config) -> Result<(StationKey, &'a str), Refusal> {
     let refusal = |error| match error {

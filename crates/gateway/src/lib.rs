@@ -57,4 +57,4 @@ mod tap;
 
 pub use config::{BillingDeadline, Config, NoCommonVersion, UnknownStations};
 pub use gateway::{Gateway, StartError};
-pub use tap::{Heard, Listener, Record, Seen, Tap};
+pub use tap::{Record, Seen, Tap, Unprocessed};

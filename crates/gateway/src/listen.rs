@@ -7,8 +7,10 @@ use crate::{
     metrics::Cause,
     shared::{Shared, now},
     socket::Socket,
+    tap::{Record, Seen},
 };
 use bytes::Bytes;
+use bytestring::ByteString;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -113,7 +115,7 @@ async fn shake_hands(
                     *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(decided);
                     response
                 }
-                Err(refusal) => refuse(&shared, &head, &refusal),
+                Err(refusal) => refuse(&shared, &head, address, &refusal),
             })
         }
     });
@@ -248,8 +250,11 @@ async fn is_connected(shared: &Shared, offer: &Offer) -> Result<bool, Refusal> {
 }
 
 /// The answer to a request that gets no 101.
-fn refuse(shared: &Shared, head: &Parts, refusal: &Refusal) -> Response<Full<Bytes>> {
+fn refuse(shared: &Shared, head: &Parts, address: IpAddr, refusal: &Refusal) -> Response<Full<Bytes>> {
     shared.metrics.refused(refusal);
+    if shared.tap.is_open() {
+        show_refusal(shared, head, address, refusal);
+    }
     let status = refusal.status();
     if refusal.is_passing() {
         tracing::debug!(path = head.uri.path(), status = status.as_u16(), ?refusal, "refused");
@@ -281,4 +286,24 @@ fn refuse(shared: &Shared, head: &Parts, refusal: &Refusal) -> Response<Full<Byt
         _ => {}
     }
     response
+}
+
+/// Shows a refused request to whoever follows the traffic.
+fn show_refusal(shared: &Shared, head: &Parts, address: IpAddr, refusal: &Refusal) {
+    let key = handshake::station(head.uri.path(), &shared.config);
+    let at = now();
+    shared.tap.show(Record {
+        tenant: key.as_ref().map_or_else(|| ByteString::from_static("default"), |key| key.tenant.clone()),
+        station: key.map(|key| key.station),
+        generation: 0,
+        version: None,
+        at,
+        time_ms: shared.clock.wall_ms(at),
+        seen: Seen::Refused {
+            address,
+            path: head.uri.path().into(),
+            status: refusal.status().as_u16(),
+            reason: refusal.sentence(&shared.config).into(),
+        },
+    });
 }

@@ -92,7 +92,7 @@ impl Shared {
             journal: Journal::new(config.journal_entries_max),
             compression: Arc::new(Compression::new(&config, metrics.compression.clone())),
             metrics,
-            tap: Tap::new(config.tap_records),
+            tap: Tap::default(),
             clock: Clock::new(now),
             draining: AtomicBool::new(false),
             away_since_ms: AtomicI64::new(0),
@@ -154,14 +154,19 @@ impl Shared {
         self.tell(address, Envelope::new(metadata, body));
     }
 
-    /// Shows a listener what was seen on a connection. To be asked whether there is one first.
-    pub(crate) fn show(&self, handle: &Handle, now: Instant, seen: Seen) {
+    /// Shows what was seen on a connection. To be asked whether anybody follows the traffic first.
+    ///
+    /// It reads the clock itself: what is processed in one turn of a task would else seem to take no time.
+    #[inline(never)]
+    pub(crate) fn show(&self, handle: &Handle, seen: Seen) {
+        let at = now();
         self.tap.show(Record {
             tenant: handle.key.tenant.clone(),
-            station: handle.key.station.clone(),
+            station: Some(handle.key.station.clone()),
             generation: handle.generation,
-            version: handle.version,
-            time_ms: self.clock.wall_ms(now),
+            version: Some(handle.version),
+            at,
+            time_ms: self.clock.wall_ms(at),
             seen,
         });
     }

@@ -27,7 +27,7 @@ pub(crate) async fn stations(command: Stations, resolved: &Resolved) -> Result<E
 }
 
 /// Where the accounts are reached.
-enum Target {
+pub(super) enum Target {
     /// Through the running process.
     Process(Client),
     /// In this data directory, since no process runs.
@@ -37,7 +37,7 @@ enum Target {
 impl Target {
     /// The running process if there is one; the data directory if there is none, or if the process runs on another
     /// one than the caller named.
-    async fn find(resolved: &Resolved) -> Result<Self, Failure> {
+    pub(super) async fn find(resolved: &Resolved) -> Result<Self, Failure> {
         let settings = &resolved.settings;
         let named =
             |path| Setting::find(path).is_some_and(|setting| resolved.origin(setting) != Origin::Default);

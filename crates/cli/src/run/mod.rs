@@ -13,6 +13,7 @@ mod ports;
 mod serve;
 pub(crate) mod signals;
 pub(crate) mod store;
+pub(crate) mod trace;
 mod watch;
 
 use crate::{
@@ -35,6 +36,7 @@ use switchboard_central::{Attendance, Central};
 use switchboard_directory::{Directory, Embedded, Locations};
 use switchboard_gateway::{Gateway, UnknownStations};
 use switchboard_messages::Mode;
+use switchboard_trace::Trace;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -76,6 +78,7 @@ struct Running {
     attendance: Attendance,
     worker: switchboard_worker::Worker,
     gateway: Served,
+    trace: Trace,
     front_ends: Vec<Served>,
     demo: demo::Demo,
     ports: Option<PathBuf>,
@@ -163,7 +166,7 @@ impl Running {
         }
         let gateway = Gateway::new(config, Arc::clone(&bus), Arc::clone(&directory), &mut registry)
             .context("the gateway cannot start")?;
-        let tap = gateway.tap().clone();
+        let trace = trace::start(&settings, &data_dir, &gateway, &mut registry)?;
         let gateway = serve_stations(gateway, stations);
 
         let way = line::Way { commander: duties, directory: Arc::clone(&directory) };
@@ -174,7 +177,7 @@ impl Running {
         let api_router = switchboard_api::router(Api {
             directory: Arc::clone(&directory),
             commander,
-            tap,
+            trace: trace.clone(),
             transactions: Some(Arc::new(books::Books(central.clone()))),
             central: Some(Arc::new(central.clone())),
             token: settings.api_token.as_ref().map(|token| token.0.clone()),
@@ -204,6 +207,7 @@ impl Running {
             attendance,
             worker,
             gateway,
+            trace,
             front_ends,
             demo,
             ports: settings.ports_file,
@@ -223,6 +227,7 @@ impl Running {
         for front_end in self.front_ends {
             front_end.stop().await;
         }
+        self.trace.close().await;
         if let Err(error) = self.directory.close().await {
             warn!(error = &error as &dyn std::error::Error, "the directory could not be closed properly");
         }

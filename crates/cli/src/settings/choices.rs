@@ -8,6 +8,7 @@ use switchboard_central::UnknownTokens;
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
 use switchboard_router::Registration;
 use switchboard_rpc::Version;
+use switchboard_trace::Personal;
 
 /// A type whose values are words.
 macro_rules! words {
@@ -37,6 +38,7 @@ words!(NoCommonVersion { "reject" => Self::Reject, "accept_then_close" => Self::
 words!(BillingDeadline { "close" => Self::Close, "silence" => Self::Silence });
 words!(Registration { "accepted" => Self::Accepted, "pending" => Self::Pending, "rejected" => Self::Rejected });
 words!(UnknownTokens { "while_none" => Self::WhileNone, "accept" => Self::Accept, "refuse" => Self::Refuse });
+words!(Personal { "redact" => Self::Redact, "keep" => Self::Keep });
 words!(Version { "1.6" => Self::V16, "2.0.1" => Self::V201, "2.1" => Self::V21 });
 
 impl Readable for Vec<Version> {

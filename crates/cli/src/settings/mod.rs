@@ -14,7 +14,7 @@ pub(crate) use fault::{Fault, Faults};
 pub(crate) use reference::{effective_json, effective_toml, reference};
 pub(crate) use resolve::{Origin, Resolved, Sources, resolve};
 pub(crate) use table::{Setting, TABLE};
-pub(crate) use value::{Secret, duration};
+pub(crate) use value::{Secret, Size, duration};
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -51,6 +51,12 @@ pub(crate) struct Settings {
     pub(crate) api_token: Option<Secret>,
     /// Where health and metrics are.
     pub(crate) admin_listen: SocketAddr,
+    /// How much of the recent traffic is kept on disk.
+    pub(crate) trace_ring: Size,
+    /// What is kept of personal data in it.
+    pub(crate) trace_personal: switchboard_trace::Personal,
+    /// How many lines a reader of the traffic may be behind.
+    pub(crate) trace_lines_behind_max: usize,
     /// Whether messages of stations must be valid by the letter.
     pub(crate) strict: bool,
     /// The gateway's own settings; its address and whom it lets in come from above.
@@ -74,6 +80,9 @@ impl Default for Settings {
             api_listen: loopback(8181),
             api_token: None,
             admin_listen: loopback(8182),
+            trace_ring: Size(64 << 20),
+            trace_personal: switchboard_trace::Personal::default(),
+            trace_lines_behind_max: switchboard_trace::Config::default().lines_behind_max,
             strict: false,
             gateway: gateway_default(),
             central: switchboard_central::Config::default(),

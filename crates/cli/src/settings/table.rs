@@ -70,6 +70,17 @@ macro_rules! setting {
             switch: false,
         }
     };
+    ($path:literal, $($field:ident).+ : $type:ty, where $test:path, $words:literal, $help:literal) => {
+        Setting {
+            expected: || $words.to_owned(),
+            read: |settings, raw| {
+                let value = <$type as Readable>::read(raw).filter($test)?;
+                settings.$($field).+ = value.into();
+                Some(())
+            },
+            ..setting!($path, $($field).+ : $type, $help)
+        }
+    };
     ($path:literal, $($field:ident).+ : $type:ty, switch, $help:literal) => {
         Setting { switch: true, ..setting!($path, $($field).+ : $type, $help) }
     };
@@ -188,8 +199,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "How long a connection may finish what it has in hand once it was asked to end."),
     setting!("gateway.flapping_alarm", gateway.flapping_alarm: u32, in 1, 10_000,
         "How many times within a minute a connection of one id must be replaced by another to raise an alarm: then two stations share an id."),
-    setting!("gateway.tap_records", gateway.tap_records: usize, in 16, 65_536,
-        "How many records a slow reader of the live traffic may be behind before it misses some."),
+    setting!("trace.ring", trace_ring: Size, where Size::is_zero_or_a_mebibyte, "a size such as \"64MiB\", at least 1MiB, or 0",
+        "How much of the recent traffic is kept on disk, below trace in the data directory, for switchboard trace --since: about 1 KiB per call. 0 keeps nothing and removes what was kept."),
+    setting!("trace.personal", trace_personal: Personal,
+        "What is kept of drivers' tags, tokens and other personal data: redact keeps a short digest instead, by which equal ones can be seen to be equal; keep keeps them as they are, for those who ask with --show-personal. Passwords are never kept."),
+    setting!("trace.lines_behind_max", trace_lines_behind_max: usize, in 16, 65_536,
+        "How many lines a slow reader of the live traffic may be behind before it misses some, which it is told."),
     setting!("worker.strict", strict: bool, switch,
         "Whether messages of stations must be valid by the letter. Off: what can be read is read, with warnings."),
     setting!("central.registration", central.registration: Registration,
@@ -206,12 +221,13 @@ pub(crate) const TABLE: &[Setting] = &[
         "The same for 2.x, where the specification wants it."),
 ];
 
-use super::{Directives, LogFormat, Secret};
+use super::{Directives, LogFormat, Secret, Size};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use switchboard_central::UnknownTokens;
 use switchboard_gateway::{BillingDeadline, NoCommonVersion};
 use switchboard_router::Registration;
 use switchboard_rpc::Version;
+use switchboard_trace::Personal;
 
 #[cfg(test)]
 mod tests {

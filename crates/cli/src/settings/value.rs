@@ -74,6 +74,45 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Size {
+    /// For what is worth nothing if it is very small.
+    pub(crate) fn is_zero_or_a_mebibyte(&self) -> bool {
+        self.0 == 0 || self.0 >= 1 << 20
+    }
+}
+
+/// The units of sizes, the largest first.
+const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl Readable for Size {
+    fn expected() -> String {
+        "a size such as \"64MiB\"".to_owned()
+    }
+    fn read(raw: Raw<'_>) -> Option<Self> {
+        let text = match raw {
+            Raw::Toml(toml::Value::Integer(0)) => "0",
+            raw => raw.text()?.trim(),
+        };
+        if text == "0" {
+            return Some(Self(0));
+        }
+        let (unit, bytes) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*bytes).map(Self)
+    }
+    fn show(&self) -> Option<String> {
+        if self.0 == 0 {
+            return Some("0".to_owned());
+        }
+        let fits = |(_, bytes): &&(&str, u64)| self.0.is_multiple_of(*bytes);
+        UNITS.iter().find(fits).map(|(unit, bytes)| quoted(&format!("{}{unit}", self.0 / bytes)))
+    }
+}
+
 impl Readable for bool {
     fn expected() -> String {
         "true or false".to_owned()
@@ -278,6 +317,24 @@ mod tests {
             ["", "30", "s", "30 s", "-1s", "1.5s", "1w", "99999999999999999999s", "18446744073709551615d"]
         {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes, shown) in [
+            ("0", 0, "0"),
+            ("64MiB", 64 << 20, "\"64MiB\""),
+            ("1536 KiB", 1536 << 10, "\"1536KiB\""),
+            ("1024MiB", 1 << 30, "\"1GiB\""),
+            ("7B", 7, "\"7B\""),
+        ] {
+            assert_eq!(Size::read(Raw::Text(text)), Some(Size(bytes)), "{text}");
+            assert_eq!(Size(bytes).show().as_deref(), Some(shown), "{text}");
+        }
+        assert_eq!(Size::read(Raw::Toml(&toml::Value::Integer(0))), Some(Size(0)));
+        for text in ["", "64", "64MB", "MiB", "-1MiB", "1.5MiB", "99999999999GiB"] {
+            assert_eq!(Size::read(Raw::Text(text)), None, "{text}");
         }
     }
 
