@@ -5,6 +5,7 @@
 //! can hold them.
 
 use std::borrow::Cow;
+use wide::u8x16;
 
 /// How deep arrays and objects may be nested, the payload itself included. Deeper text counts as no JSON: the limit is
 /// the guard of the stack.
@@ -22,8 +23,8 @@ pub(crate) struct Scanner<'a> {
     depth: u32,
     /// Nothing has been read since the last opening bracket, so that no comma may come.
     fresh: bool,
-    /// The text has no backslash and no control character, so that strings end at the next quote.
-    plain: bool,
+    /// Where strings may end in the block that was looked at last.
+    special: Special,
 }
 
 /// A string token: what stands between its quotes.
@@ -48,7 +49,7 @@ impl<'a> Quoted<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, fresh: true, plain: is_plain(text.as_bytes()) }
+        Self { text, at: 0, depth: 0, fresh: true, special: Special::default() }
     }
 
     #[inline]
@@ -127,20 +128,10 @@ impl<'a> Scanner<'a> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
-        if self.plain {
-            let end = next_quote(bytes, start);
-            let raw = self.text.get(start..end).ok_or(NotJson)?;
-            if end == bytes.len() {
-                return Err(NotJson);
-            }
-            self.at = end + 1;
-            self.fresh = false;
-            return Ok(Quoted { raw, escaped: false });
-        }
         let mut at = start;
         let mut escaped = false;
         loop {
-            at = next_special(bytes, at);
+            at = self.special.next(bytes, at);
             match bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -152,7 +143,7 @@ impl<'a> Scanner<'a> {
         }
         self.at = at + 1;
         self.fresh = false;
-        Ok(Quoted { raw: &self.text[start..at], escaped })
+        Ok(Quoted { raw: self.text.get(start..at).ok_or(NotJson)?, escaped })
     }
 
     /// Takes a number and gives its text.
@@ -231,58 +222,71 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether all strings in the text stand for themselves. Blocks without a branch, so that the compiler can use wide
-/// registers; most of what comes over the wire is compact JSON and plain.
-fn is_plain(bytes: &[u8]) -> bool {
-    const BLOCK: usize = 64;
-    bytes
-        .chunks(BLOCK)
-        .all(|block| block.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'\\')))
+/// The quotes, backslashes and control characters of one block of a text. Most strings are shorter than a block, so that
+/// one look with wide registers serves several of them.
+#[derive(Clone, Debug)]
+struct Special {
+    /// Where the block begins.
+    block: usize,
+    /// One bit per byte.
+    bits: u64,
 }
 
-/// The first position from `at` with a quote, or the end. As [`next_special`], with one test instead of three.
-#[inline]
-fn next_quote(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(word) ^ (ONES * 0x22);
-        let found = word.wrapping_sub(ONES) & !word & TOPS;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
+impl Default for Special {
+    fn default() -> Self {
+        Self { block: usize::MAX, bits: 0 }
     }
-    while bytes.get(at).is_some_and(|byte| *byte != b'"') {
-        at += 1;
-    }
-    at
 }
 
-/// The first position from `at` with a quote, a backslash or a control character, or the end.
-pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    // Eight bytes at a time: a byte of the mask is set where a byte of the word is one we look for. The trick can set
-    // a bit too many above a true hit, never below the first, and only the first is used.
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(word);
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-        let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-        let found = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+impl Special {
+    const BLOCK_BYTES: usize = 64;
+
+    /// The first position from `at` with a quote, a backslash or a control character, or one behind the text.
+    #[inline]
+    fn next(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        loop {
+            let within = at % Self::BLOCK_BYTES;
+            if at - within != self.block {
+                if at >= bytes.len() {
+                    return at;
+                }
+                self.look(bytes, at - within);
+            }
+            let ahead = self.bits >> within;
+            if ahead != 0 {
+                return at + ahead.trailing_zeros() as usize;
+            }
+            at += Self::BLOCK_BYTES - within;
         }
-        at += 8;
     }
-    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
-        at += 1;
+
+    fn look(&mut self, bytes: &[u8], block: usize) {
+        let rest = bytes.get(block..).unwrap_or_default();
+        self.block = block;
+        self.bits = match rest.first_chunk() {
+            Some(whole) => Self::bits(whole),
+            None => {
+                // Behind the text all are control characters.
+                let mut last = [0; Self::BLOCK_BYTES];
+                for (to, from) in last.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                Self::bits(&last)
+            }
+        };
     }
-    at
+
+    #[inline]
+    fn bits(block: &[u8; Self::BLOCK_BYTES]) -> u64 {
+        let all = u8x16::splat;
+        let (parts, _) = block.as_chunks::<16>();
+        parts.iter().enumerate().fold(0, |bits, (index, part)| {
+            let part = u8x16::from(*part);
+            let special =
+                part.simd_eq(all(b'"')) | part.simd_eq(all(b'\\')) | part.max(all(0x1f)).simd_eq(all(0x1f));
+            bits | u64::from(special.to_bitmask()) << (16 * index)
+        })
+    }
 }
 
 /// The position after the escape that begins with the backslash at `at`.

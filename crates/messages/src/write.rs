@@ -2,7 +2,6 @@
 
 use crate::decimal::Decimal;
 use crate::json::{CustomData, Json};
-use crate::scan::next_special;
 use crate::timestamp::Timestamp;
 use std::fmt;
 
@@ -78,7 +77,9 @@ pub(crate) fn quoted(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut from = 0;
     loop {
-        let at = next_special(bytes, from);
+        let rest = bytes.get(from..).unwrap_or_default();
+        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        let at = from + plain.unwrap_or(rest.len());
         out.extend_from_slice(bytes.get(from..at).unwrap_or_default());
         let Some(byte) = bytes.get(at) else { break };
         match byte {
