@@ -57,6 +57,18 @@ enum Task {
     },
     /// Measures the server beside a bare WebSocket server, in one run
     Bench(bench::Options),
+    /// Kills the server again and again under load, and compares its books with what was answered
+    Crash {
+        /// How often
+        #[arg(long, default_value_t = 500)]
+        rounds: u32,
+    },
+    /// Has thousands of stations connect at once
+    Storm {
+        /// How many; each takes a file descriptor here and one in the server
+        #[arg(long, default_value_t = 10_000)]
+        stations: u32,
+    },
     /// Runs the fuzz targets for a while, where cargo-fuzz is installed
     Fuzz(fuzz::Options),
 }
@@ -70,11 +82,31 @@ fn main() -> ExitCode {
         Task::Tools { install } => tools_task(install),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Crash { rounds } => robust("whatever_the_moment", "TESTKIT_CRASH_ROUNDS", rounds),
+        Task::Storm { stations } => robust("all_at_once", "TESTKIT_STORM_STATIONS", stations),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Runs one test of the server's robustness, longer than among the others.
+fn robust(test: &str, variable: &str, scale: u32) -> Result<ExitCode> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--locked",
+        "-p",
+        "switchboard-cli",
+        "--test",
+        "robust",
+        "--",
+        "--nocapture",
+        test,
+    ]);
+    let status = command.env(variable, scale.to_string()).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tools_task(install: bool) -> Result<ExitCode> {

@@ -51,9 +51,20 @@ fn row(line: &str) -> Option<(&str, Vec<&str>)> {
     is_id.then(|| (id, tests.split('`').skip(1).step_by(2).collect()))
 }
 
-/// Whether a file of tests names an id, in a comment or in the name of a test; ranges like `h01_to_h05` count.
+/// Whether a file of tests names an id, in a comment or in the name of a test; `h01_to_h05` names all five.
 fn names(text: &str, id: &str) -> bool {
-    text.contains(id) || text.contains(&id.to_ascii_lowercase()) || text.contains("_to_")
+    let id = id.to_ascii_lowercase();
+    let (letter, number) = id.split_at(1);
+    let in_range = |range: &str| {
+        let ends = range.split_once("_to_").and_then(|(first, rest)| {
+            let last = rest.get(..3)?.strip_prefix(letter)?;
+            Some((first.get(first.len().checked_sub(3)?..)?.strip_prefix(letter)?, last))
+        });
+        ends.is_some_and(|(first, last)| (first..=last).contains(&number))
+    };
+    text.to_ascii_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .any(|word| word == id || word.split('_').any(|part| part == id) || in_range(word))
 }
 
 const TABLE: &str = "docs/promises.md";
@@ -61,6 +72,18 @@ const TABLE: &str = "docs/promises.md";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_names_what_is_in_it_and_nothing_else() {
+        let text =
+            "fn h02_to_h05_the_first() {} // See C09, and S01.\n fn from_a_to_b() {} fn l01_l03_x() {}";
+        for id in ["H02", "H03", "H05", "C09", "S01", "L01", "L03"] {
+            assert!(names(text, id), "{id}");
+        }
+        for id in ["H01", "H06", "C02", "S02", "L02", "F01"] {
+            assert!(!names(text, id), "{id}");
+        }
+    }
 
     #[test]
     fn a_promise_without_a_test_and_a_test_that_is_not_there_are_faults() {

@@ -79,11 +79,15 @@ async fn talk(router: Router, station: u32, round: u64) {
     }
 }
 
-/// The answer's payload; none for an error, upon which a station tries again.
+/// The answer's payload; none for silence or an error, upon which a station tries again.
 async fn call(router: &Router, context: &mut Context, action: &str, payload: &Value) -> Option<Value> {
     context.seq += 1;
     let frame = format!(r#"[2,"{}","{action}",{payload}]"#, context.seq);
-    let answer = router.answer(context, frame.into()).await.frame.expect("an answer");
+    // The books could not take it: the gateway would hand it over again.
+    let Some(answer) = router.answer(context, frame.into()).await.frame else {
+        tell("@ later");
+        return None;
+    };
     let mut answer: Value = serde_json::from_slice(&answer).unwrap();
     if answer[0] == 4 {
         tell(&format!("@ error {}", answer[2].as_str().unwrap()));
@@ -229,10 +233,8 @@ fn what_was_answered_survives_a_disk_that_is_full() {
     // The log beside the database grows until it hits the limit; from then on some calls fail, and none is forgotten.
     run_child(&path, 1, Some(1024), |line| {
         note(&mut told, line);
-        if line.starts_with("@ error") {
-            assert_eq!(line, "@ error InternalError");
-            errors += 1;
-        }
+        assert!(!line.starts_with("@ error"), "{line}");
+        errors += u32::from(line.starts_with("@ later"));
         errors > 100
     });
     audit(&path, &told);
@@ -240,7 +242,7 @@ fn what_was_answered_survives_a_disk_that_is_full() {
     let before = told.len();
     run_child(&path, 2, None, |line| {
         note(&mut told, line);
-        assert!(!line.starts_with("@ error"), "{line}");
+        assert!(!line.starts_with("@ error") && !line.starts_with("@ later"), "{line}");
         told.len() > before + 20
     });
     audit(&path, &told);

@@ -243,6 +243,8 @@ fn command() -> Command {
     for name in ["run", "check-config"] {
         command = command.mut_subcommand(name, |command| command.args(TABLE.iter().map(setting_flag)));
     }
+    command = command
+        .mut_subcommand("salvage", |command| command.args(Setting::find("data_dir").map(setting_flag)));
     for name in ["send", "stations", "transactions", "tags", "config", "trace"] {
         command = command.mut_subcommand(name, |command| {
             let command = command.args(client_flags());

@@ -21,12 +21,21 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
+use switchboard_sqlite::killpoint;
 
 /// Ten thousand small connections of many sizes: glibc's arenas keep what was freed, mimalloc gives it back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Only in tests: the instant at which this process is to die as if killed.
+    if killpoint::ENABLED
+        && let Some(point) = std::env::var_os("KILLPOINT")
+        && !killpoint::arm(&point.to_string_lossy())
+    {
+        drop(writeln!(std::io::stderr(), "switchboard: KILLPOINT is not POINT:N"));
+        return Exit::Usage.into();
+    }
     let (arguments, flags) = match arguments::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => {

@@ -69,6 +69,12 @@ impl CallError {
         Self { silent: true, ..Self::new(ErrorCode::GenericError, "the call is stale") }
     }
 
+    /// No answer now: what the handler needs is away, and a refusal would make the station throw its message away. The
+    /// gateway hands the call over again until its deadline; what becomes of it then depends on its class.
+    pub fn later() -> Self {
+        Self { silent: true, ..Self::failed() }
+    }
+
     /// The same with error details, a JSON object.
     pub fn with_details(mut self, details: Box<RawValue>) -> Self {
         // What is no object could not be read by the station; without details the error is still right.

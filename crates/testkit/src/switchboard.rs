@@ -2,7 +2,7 @@
 
 use crate::{http, wait};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -25,9 +25,12 @@ struct Program {
     binary: PathBuf,
     arguments: Vec<String>,
     folder: TempDir,
+    /// Elsewhere than in the folder.
+    data: Option<PathBuf>,
     stations: SocketAddr,
     api: SocketAddr,
     admin: SocketAddr,
+    killpoint: Option<String>,
 }
 
 /// What a command of the binary printed, and how it ended.
@@ -59,6 +62,18 @@ impl Switchboard {
     /// # Errors
     /// It ends, or does not become ready; what it logged is in the error.
     pub async fn start(binary: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(binary, arguments, None).await
+    }
+
+    /// The same with its data in this folder, which stays when it is gone.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_in(binary: impl AsRef<Path>, arguments: &[&str], data: &Path) -> Result<Self> {
+        Self::start_with(binary, arguments, Some(data)).await
+    }
+
+    async fn start_with(binary: impl AsRef<Path>, arguments: &[&str], data: Option<&Path>) -> Result<Self> {
         let mut last = anyhow!("not tried");
         for _ in 0..ATTEMPTS {
             let [stations, api, admin] = free_addresses()?;
@@ -66,9 +81,11 @@ impl Switchboard {
                 binary: binary.as_ref().to_path_buf(),
                 arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
                 folder: tempfile::tempdir()?,
+                data: data.map(Path::to_path_buf),
                 stations,
                 api,
                 admin,
+                killpoint: None,
             };
             let mut server = Self { child: program.spawn()?, program };
             match server.wait_until_ready().await {
@@ -140,6 +157,48 @@ impl Switchboard {
         })
     }
 
+    /// Waits until it has ended by itself; the exit code, none if a signal ended it.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn ended(&mut self) -> Result<Option<i32>> {
+        let status = timeout(2 * wait::DEADLINE, self.child.wait()).await.context("it does not end")??;
+        Ok(status.code())
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How much memory it holds, in kilobytes.
+    ///
+    /// # Errors
+    /// It does not run, or the system does not say.
+    pub fn memory_kb(&self) -> Result<u64> {
+        let pid = self.child.id().context("it does not run")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        line.trim().trim_end_matches("kB").trim().parse().context("no number")
+    }
+
+    /// Bounds the size of each file that it writes, as a full disk would; none takes the bound away.
+    ///
+    /// # Errors
+    /// It does not run, or the system refuses.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(pid.context("it does not run")?), Resource::Fsize, limit)
+            .context("cannot set the limit")?;
+        Ok(())
+    }
+
+    /// Has it die at a point of its own when it is started the next time, as in `books.after-commit:3`. None: it lives.
+    pub fn die_at(&mut self, point: Option<&str>) {
+        self.program.killpoint = point.map(str::to_owned);
+    }
+
     /// Ends it without a word, as a power cut would.
     ///
     /// # Errors
@@ -206,6 +265,9 @@ impl Program {
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true);
+        if let Some(point) = &self.killpoint {
+            command.env("KILLPOINT", point);
+        }
         command.spawn().with_context(|| format!("cannot run {}", self.binary.display()))
     }
 
@@ -222,7 +284,7 @@ impl Program {
     }
 
     fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
     fn log_file(&self) -> PathBuf {

@@ -45,9 +45,72 @@ fn missing(test: &str, what: &str) -> Result<Option<PathBuf>> {
     if env::var_os("TESTKIT_TOOLS_REQUIRED").is_some_and(|value| value == "1") {
         bail!("{test} needs {what}: cargo xtask tools --install");
     }
+    note_skipped(test, what)?;
+    Ok(None)
+}
+
+fn note_skipped(test: &str, what: &str) -> Result<()> {
     eprintln!("{test}: SKIPPED for want of {what}; cargo xtask tools --install");
     if let Some(file) = env::var_os("TESTKIT_SKIPPED_FILE") {
         writeln!(OpenOptions::new().append(true).create(true).open(file)?, "{test}: needs {what}")?;
     }
-    Ok(None)
+    Ok(())
+}
+
+/// A file system of its own and of this size, at a folder; unmounted when dropped.
+#[derive(Debug)]
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Mounts one; none if `test` has to be skipped, since this user or this container may not mount. That is never a
+    /// failure: no installation gives the right.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn of_kilobytes(test: &str, size: u32) -> Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let options = format!("size={size}k,mode=0700");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        if mounted {
+            return Ok(Some(Self(folder)));
+        }
+        note_skipped(test, "the right to mount a file system")?;
+        Ok(None)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Fills it up with a file.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn fill(&self) -> Result<()> {
+        let mut file = std::fs::File::create(self.0.path().join("filler"))?;
+        while file.write_all(&[b'x'; 4096]).is_ok() {}
+        Ok(())
+    }
+
+    /// Takes that file away again.
+    ///
+    /// # Errors
+    /// It was not there.
+    pub fn make_room(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.0.path().join("filler"))?)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that is just being killed may still have files there.
+        drop(std::process::Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
 }

@@ -135,7 +135,8 @@ impl Central {
                 }
                 Ok(Kept::Answer(answer))
             })
-            .await?;
+            .await
+            .map_err(unkept)?;
         match kept {
             Kept::Answer(answer) => Ok(Some(answer)),
             Kept::Stale => Ok(None),
@@ -189,7 +190,7 @@ impl Central {
         let (now_ms, rules) = (self.0.clock.now_ms(), self.rules());
         if call.warnings.is_empty() {
             let read = move |db: &Connection| look(&Ledger::of_tenant(db, &call.tenant, now_ms, rules));
-            return Ok(self.0.store.read(read).await?);
+            return self.0.store.read(read).await.map_err(unkept);
         }
         let write = move |transaction: &Transaction<'_>| {
             let (station, version) = (call.station.as_str(), call.version.as_str());
@@ -197,7 +198,7 @@ impl Central {
             ledger.forgiven(action, &call.warnings)?;
             look(&ledger)
         };
-        Ok(self.0.store.write(write).await?)
+        self.0.store.write(write).await.map_err(unkept)
     }
 
     fn gates(&self, version: Version) -> bool {
@@ -217,12 +218,23 @@ impl Central {
             .0
             .store
             .read(move |db| crate::books::query::registration(db, &tenant, station.as_str()))
-            .await?;
+            .await
+            .map_err(unkept)?;
         if !Gate::Accepted.lets_through(registration.as_deref()) {
             return Err(unregistered());
         }
         self.0.accepted.note(&call.tenant, &call.station, true);
         Ok(())
+    }
+}
+
+/// What becomes of a call that the books did not take. Where it is the disk's fault nothing is said: an error would be
+/// the end of the message for most stations, and the disk may be well before the gateway's deadline. What is wrong with
+/// the disk is told by the store's health, once for all calls.
+fn unkept(error: StoreError) -> CallError {
+    match error {
+        StoreError::Panicked | StoreError::Invalid(_) => CallError::internal(error),
+        _ => CallError::later(),
     }
 }
 

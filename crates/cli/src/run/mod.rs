@@ -42,12 +42,13 @@ use tracing::{info, warn};
 
 /// Runs until it is told to stop.
 pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
-    logging::install(&settings)
+    let log = logging::install(&settings)
         .map_err(|faults| Failure { exit: Exit::Configuration, error: faults.into() })?;
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = signals::Signals::new()?;
+        let reporting = tokio::spawn(watch::report_log(Arc::clone(&log)));
         let running = Running::start(settings, &mut signals).await?;
         let Some((running, told)) = running else { return Ok(Exit::Interrupted) };
         // Not within the macro: what is not logged is not evaluated.
@@ -56,13 +57,16 @@ pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
             None => signals.next().await,
         };
         info!(signal, "stopping; once more stops at once");
-        tokio::select! {
-            () = running.stop() => Ok(Exit::Done),
+        let ended = tokio::select! {
+            () = running.stop() => Exit::Done,
             signal = signals.next() => {
                 warn!(signal, "stopped at once");
-                Ok(Exit::Interrupted)
+                Exit::Interrupted
             }
-        }
+        };
+        reporting.abort();
+        log.report();
+        Ok(ended)
     });
     // Whoever was told twice does not want to wait for anything.
     runtime.shutdown_background();

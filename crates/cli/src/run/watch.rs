@@ -1,6 +1,7 @@
 //! Whether the process can do what it is there for: what `/readyz` says, and the looks at a disk that was full.
 
 use super::Served;
+use crate::logging::Limit;
 use std::{
     sync::{
         Arc,
@@ -15,6 +16,17 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a database that could not be written is tried again, if nobody else does.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often what the log left out is told.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells now and then what the log left out.
+pub(super) async fn report_log(log: Arc<Limit>) {
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        log.report();
+    }
+}
 
 /// What `/readyz` says.
 pub(super) fn readiness(
