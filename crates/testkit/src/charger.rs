@@ -49,7 +49,7 @@ impl Charger {
     /// It cannot be started, or is missing although the tests were told that it is there.
     pub fn start(test: &str, software: Software) -> Result<Option<Self>> {
         let peers = tools::root().join("tests/peers");
-        let mut command = match software {
+        let command = match software {
             Software::Python16 | Software::Python201 => {
                 let Some(python) = tools::python(test)? else { return Ok(None) };
                 let mut command = Command::new(python);
@@ -65,11 +65,16 @@ impl Charger {
                 command
             }
         };
+        Self::spawn(command).with_context(|| format!("cannot start {software:?}")).map(Some)
+    }
+
+    /// Starts a script that talks line by line.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("cannot start {software:?}"))?;
+        let mut child = command.spawn()?;
         let requests = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?).lines();
-        Ok(Some(Self { child, requests, answers, events: VecDeque::new() }))
+        Ok(Self { child, requests, answers, events: VecDeque::new() })
     }
 
     /// Has it do something that must succeed, and gives back what it tells of it.

@@ -1,14 +1,15 @@
 //! For tests only: finds the tools that tests need, launches the real `switchboard`, plays a charger by script.
 //!
 //! It knows the product only from outside: the command line, HTTP and the socket. [`Switchboard`] is a running server,
-//! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software, and
-//! [`Proxy`] a line that can be cut or held up.
+//! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software,
+//! [`Central`] a central system made of such, and [`Proxy`] a line that can be cut or held up.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests run in real time and are told by the environment what is there"
 )]
 #![expect(clippy::print_stderr, reason = "the runner shows what a test tells on standard error if it fails")]
 
+mod central;
 mod charger;
 pub mod http;
 mod proxy;
@@ -17,6 +18,7 @@ mod switchboard;
 pub mod tools;
 pub mod wait;
 
+pub use central::{Central, CentralSoftware};
 pub use charger::{Charger, Software};
 pub use proxy::Proxy;
 pub use raw_station::RawStation;
