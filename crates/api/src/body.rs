@@ -1,6 +1,6 @@
 //! The body of a request, within a time: one that comes a byte an hour holds neither a connection nor memory.
 
-use crate::{BODY_BYTES_MAX, problem::Problem};
+use crate::{BODY_BYTES_MAX, problem::Problem, tags};
 use axum::{
     body::{Body, HttpBody as _, to_bytes},
     extract::Request,
@@ -10,7 +10,7 @@ use axum::{
 };
 use std::time::Duration;
 
-/// How long a body may take. It is two megabytes at most.
+/// How long a body may take. It is two megabytes at most, but for imports, which come from this machine or a near one.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Reads the body before the handler is asked.
@@ -19,10 +19,11 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
-    match tokio::time::timeout(PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await {
+    let most = if head.uri.path() == tags::IMPORT { tags::IMPORT_BYTES_MAX } else { BODY_BYTES_MAX };
+    match tokio::time::timeout(PATIENCE, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
         Ok(Err(_)) => {
-            let detail = format!("the body could not be read, or has more than {BODY_BYTES_MAX} bytes");
+            let detail = format!("the body could not be read, or has more than {most} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).into_response()
         }
         Err(_) => {

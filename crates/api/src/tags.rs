@@ -21,8 +21,10 @@ use switchboard_central::{Tag, TagFilter, TagList, TokenStatus};
 const PAGE: usize = 1000;
 /// How many tags one import may have: it is one transaction, and stations' calls wait for it.
 const IMPORT_MAX: usize = 200_000;
+/// Where imports go.
+pub(crate) const IMPORT: &str = "/v1/tag-import";
 /// Bytes of an import.
-const IMPORT_BYTES_MAX: usize = 64 << 20;
+pub(crate) const IMPORT_BYTES_MAX: usize = 64 << 20;
 /// How many faults of an import are told.
 const FAULTS_MAX: usize = 50;
 
@@ -31,7 +33,7 @@ pub(crate) fn routes() -> Router<State> {
     Router::new()
         .route("/v1/tags", get(list))
         .route("/v1/tags/{tag}", get(one).put(put).patch(change).delete(remove))
-        .route("/v1/tag-import", post(import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
+        .route(IMPORT, post(import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
         .route("/v1/tag-lists", get(lists))
         .route("/v1/stations/{id}/tag-list", get(station_list).put(want_list))
 }

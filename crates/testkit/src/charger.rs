@@ -68,6 +68,17 @@ impl Charger {
         Self::spawn(command).with_context(|| format!("cannot start {software:?}")).map(Some)
     }
 
+    /// Starts a script of `tests/peers` in Python; none if `test` has to be skipped for want of what it needs.
+    ///
+    /// # Errors
+    /// It cannot be started, or is missing although the tests were told that it is there.
+    pub fn start_script(test: &str, script: &str, argument: &str) -> Result<Option<Self>> {
+        let Some(python) = tools::python(test)? else { return Ok(None) };
+        let mut command = Command::new(python);
+        command.arg(tools::root().join("tests/peers").join(script)).arg(argument);
+        Self::spawn(command).map(Some)
+    }
+
     /// Starts a script that talks line by line.
     pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);

@@ -23,6 +23,8 @@ pub enum SettingState {
     Applied,
     /// The station is to be asked, as soon as it is there.
     Owed,
+    /// The station took the value, and has yet to be asked what it reports now.
+    Accepted,
     /// The station took the value, and reports another one nevertheless. It is asked again after its next boot.
     Differs,
     /// The station took the value, and uses it after a reboot.
@@ -92,6 +94,7 @@ impl Setting {
             Some("Accepted") if self.reported_ms.is_some() && self.reported.is_some() => {
                 SettingState::Differs
             }
+            Some("Accepted") if self.reported_ms.is_none() => SettingState::Accepted,
             Some("Accepted") => SettingState::Applied,
             Some("RebootRequired") => SettingState::RebootRequired,
             Some("NotSupported" | "UnknownComponent" | "UnknownVariable" | "NotSupportedAttributeType") => {

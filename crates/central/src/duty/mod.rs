@@ -21,7 +21,7 @@ pub(crate) use agenda::{Agenda, Counts};
 pub use attend::Attendance;
 pub(crate) use kind::{At, Kind, Make, Settled, words};
 pub use line::{Line, Order};
-pub(crate) use table::{booted, get, list, owe, withdraw};
+pub(crate) use table::{booted, is_owed, list, owe, withdraw};
 
 use serde::Serialize;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::kind::kind;
 use super::{At, Duty, DutyState, Make, NewDuty, Settled};
 use crate::store::StoreError;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use std::time::Duration;
 use switchboard_router::Outcome;
 use switchboard_rpc::{Registration, Version};
@@ -122,19 +122,6 @@ pub(crate) fn withdraw(at: At<'_>, tenant: &str, station: &str, kind: &str, key:
     Ok(withdrawn > 0)
 }
 
-/// One duty by its station, kind and key.
-pub(crate) fn get(
-    db: &Connection,
-    tenant: &str,
-    station: &str,
-    kind: &str,
-    key: &str,
-) -> Found<Option<Duty>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM duty WHERE tenant = ?1 AND station = ?2 AND kind = ?3 AND key = ?4");
-    Ok(db.prepare_cached(&sql)?.query_row([tenant, station, kind, key], read).optional()?)
-}
-
 /// Duties, those that changed last first; of one station or of all.
 pub(crate) fn list(
     db: &Connection,
@@ -160,6 +147,11 @@ pub(crate) fn booted(at: At<'_>, tenant: &str, station: &str) -> Found<()> {
         )?
         .execute((tenant, station, at.now_ms))?;
     Ok(())
+}
+
+/// Whether anything is owed to a station.
+pub(crate) fn is_owed(db: &Connection, tenant: &str, station: &str) -> Found<bool> {
+    Ok(next_due(db, tenant, station)?.is_some())
 }
 
 /// Stations to which something is owed, with when it is due or expires.

@@ -6,6 +6,8 @@ use crate::duty;
 use crate::store::StoreError;
 use bytestring::ByteString;
 use rusqlite::{Connection, Transaction};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_messages::{Message, Request, Timestamp};
 use switchboard_router::once::{Begin, Once, OnceError};
 use switchboard_router::{CallError, FromCall, Key, Parts, Reply};
@@ -152,12 +154,17 @@ impl Central {
         work: impl Fn(&Ledger<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<Reply<R>, CallError> {
         let (tenant, station) = (call.tenant.clone(), call.station.clone());
+        // Few boots are of a station that is owed something; the others cost no look into the books.
+        let is_owed = Arc::new(AtomicBool::new(false));
+        let owed = Arc::clone(&is_owed);
         let answer = self
             .keep_payload(Gate::Open, ByteString::from_static(action), call, move |ledger, call| {
                 let answer = encoded(&work(ledger)?)?;
-                duty::booted(ledger.at(), &call.tenant, call.station.as_str())?;
-                local_list::booted(ledger.at(), &call.tenant, call.station.as_str())?;
-                setting::booted(ledger.at(), &call.tenant, call.station.as_str())?;
+                let (at, tenant, station) = (ledger.at(), &*call.tenant, call.station.as_str());
+                duty::booted(at, tenant, station)?;
+                local_list::booted(at, tenant, station)?;
+                setting::booted(at, tenant, station)?;
+                owed.store(duty::is_owed(at.db, tenant, station)?, Ordering::Relaxed);
                 Ok(answer)
             })
             .await?;
@@ -165,7 +172,9 @@ impl Central {
         self.0.accepted.note(&tenant, &station, answer.contains(r#""status":"Accepted""#));
         // What waited for this is looked at now that it is in the books. The gateway holds it back until the answer is
         // written.
-        self.nudge(&tenant, &station);
+        if is_owed.load(Ordering::Relaxed) {
+            self.nudge(&tenant, &station);
+        }
         Ok(Reply::stored(answer))
     }
 

@@ -63,7 +63,8 @@ async fn set(client: &Client, what: &SetConfig) -> Result<Exit, Failure> {
     let body = json!({ "set": values, "reboot": what.reboot }).to_string();
     let answer = client.request(Method::PATCH, &path(station), Some(body)).await?;
     let owed = |answer: &Answer| {
-        answer.value["settings"].as_array().into_iter().flatten().any(|one| one["state"] == "owed")
+        let settings = answer.value["settings"].as_array();
+        settings.into_iter().flatten().any(|one| one["state"] == "owed" || one["state"] == "accepted")
     };
     let answer = wait(client, station, answer, what.wait, owed).await?;
     show(&answer, what.json)
