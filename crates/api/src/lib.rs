@@ -10,6 +10,7 @@ mod commands;
 mod configuration;
 mod duties;
 mod guard;
+mod journal;
 mod judge;
 mod problem;
 mod stations;
@@ -86,6 +87,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/stations/{id}/commands", post(commands::send))
         .route("/v1/transactions", get(transactions::list))
         .route("/v1/trace", get(trace::watch))
+        .route("/v1/journal", get(journal::list))
+        .route("/v1/journal/{id}", delete(journal::settle))
         .route("/v1/duties", get(duties::list))
         .merge(configuration::routes())
         .merge(tags::routes())

@@ -1,6 +1,7 @@
 //! The command line. Flags that are settings come from the table of settings; the rest stands here.
 
 pub(crate) mod config;
+pub(crate) mod journal;
 pub(crate) mod simulate;
 pub(crate) mod tags;
 mod trace;
@@ -79,6 +80,9 @@ pub(crate) enum Do {
     /// Show the traffic of stations: what they say and are told, live or looking back
     #[command(after_help = trace::HELP)]
     Trace(Trace),
+    /// List calls that were answered before they were processed, and that processing then refused
+    #[command(args_conflicts_with_subcommands = true, after_help = journal::EXAMPLES)]
+    Journal(journal::Journal),
     /// Save what can still be read of damaged databases, while no process runs
     #[command(
         after_help = "Examples:\n  switchboard salvage --data-dir /var/lib/switchboard\n  switchboard salvage --json\n\n\
@@ -245,10 +249,10 @@ fn command() -> Command {
     }
     command = command
         .mut_subcommand("salvage", |command| command.args(Setting::find("data_dir").map(setting_flag)));
-    for name in ["send", "stations", "transactions", "tags", "config", "trace"] {
+    for name in ["send", "stations", "transactions", "tags", "config", "trace", "journal"] {
         command = command.mut_subcommand(name, |command| {
             let command = command.args(client_flags());
-            if matches!(name, "stations" | "tags" | "config") {
+            if matches!(name, "stations" | "tags" | "config" | "journal") {
                 command.mut_subcommands(|inner| inner.args(client_flags()))
             } else {
                 command

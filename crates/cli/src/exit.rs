@@ -38,7 +38,7 @@ pub(crate) enum Exit {
     Damaged = 74,
     /// The process did not accept the token, or asks for one.
     Denied = 77,
-    /// It was told to stop, and told again before it had finished.
+    /// It was told to stop, and told again before it had finished; or it was told not to wait any longer.
     Interrupted = 130,
 }
 
@@ -67,7 +67,7 @@ impl Exit {
         (Self::Internal, "something failed that should not have"),
         (Self::Damaged, "a database is damaged, and nothing was changed; see switchboard salvage"),
         (Self::Denied, "the token is missing or wrong"),
-        (Self::Interrupted, "run: stopped at once, without finishing"),
+        (Self::Interrupted, "run: stopped at once, without finishing; send: no longer waited for"),
     ];
 
     /// The table as `--help` shows it.

@@ -74,6 +74,7 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
         Do::Config(command) => on_one_thread(commands::config::config(command, &resolved.settings)),
         Do::Tags(command) => on_one_thread(commands::tags::tags(command, &resolved.settings)),
         Do::Trace(command) => on_one_thread(commands::trace::trace(command, &resolved)),
+        Do::Journal(command) => on_one_thread(commands::journal::journal(command, &resolved.settings)),
         Do::Salvage(command) => commands::salvage::salvage(&command, &resolved.settings),
         Do::Simulate(command) => commands::simulate::simulate(&command, &resolved.settings),
         Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),

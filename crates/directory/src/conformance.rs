@@ -24,6 +24,7 @@ pub use connections::{
 pub use journal::{
     a_removed_entry_does_not_come_back, entries_come_out_as_they_went_in_and_in_order,
     ids_are_not_given_again_after_reopening, many_appends_at_once_are_all_there_after_reopening,
+    what_was_refused_is_kept_aside_until_it_is_settled,
 };
 pub use outbox::{
     a_command_ends_once, a_command_goes_in_once_per_station_and_id, a_command_is_taken_for_sending_once,
@@ -84,6 +85,7 @@ macro_rules! directory_conformance {
             a_removed_entry_does_not_come_back
             ids_are_not_given_again_after_reopening
             many_appends_at_once_are_all_there_after_reopening
+            what_was_refused_is_kept_aside_until_it_is_settled
             a_command_goes_in_once_per_station_and_id
             a_command_is_taken_for_sending_once
             a_command_ends_once

@@ -188,6 +188,17 @@ pub struct JournalEntry {
     pub received_ms: i64,
 }
 
+/// A call of the journal that processing refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// The call.
+    pub entry: JournalEntry,
+    /// The error that answered it.
+    pub why: String,
+    /// When that was, in milliseconds since 1970.
+    pub refused_ms: i64,
+}
+
 /// Why a directory could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -238,7 +249,7 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// - **Generations.** `claim` is atomic per station; a later claim returns a higher generation and names the connection
 ///   that it replaces. `release` of any but the latest generation changes nothing.
 /// - **Liveness.** A location counts only while its gateway's lease is fresh.
-/// - **Durability.** `journal_append`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts and registrations are on a
+/// - **Durability.** `journal_append`, `journal_refuse`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts and registrations are on a
 ///   synced disk when `Ok` comes back. Locations need not be: generations rise with the clock.
 /// - **Order.** Journal entries of one station come out in the order in which they went in.
 /// - **Time** is the caller's, in milliseconds since 1970, so that tests own it.
@@ -329,6 +340,13 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
     ) -> Answer<'a, Vec<JournalEntry>>;
     /// Removes an entry that processing has answered.
     fn journal_remove(&self, id: u64) -> Answer<'_, ()>;
+    /// Takes an entry out of the journal that processing will never take, and keeps it aside, with the reason. Nothing
+    /// that a station was told is well is thrown away.
+    fn journal_refuse<'a>(&'a self, id: u64, why: &'a str, now_ms: i64) -> Answer<'a, ()>;
+    /// The oldest entries that were kept aside, with ids above `after`, at most `limit`.
+    fn journal_refused(&self, after: u64, limit: usize) -> Answer<'_, Vec<RefusedEntry>>;
+    /// Removes an entry that was kept aside, when people have dealt with it; whether there was one.
+    fn journal_settle(&self, id: u64) -> Answer<'_, bool>;
     /// How many entries wait, of one station or of all.
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64>;
 

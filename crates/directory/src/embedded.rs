@@ -11,7 +11,7 @@ mod store;
 
 use crate::contract::{
     Account, Answer, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry,
-    StationKey, StationRecord, Terms,
+    RefusedEntry, StationKey, StationRecord, Terms,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -305,6 +305,27 @@ impl Directory for Embedded {
             },
         );
         Box::pin(async move { removed.await.map(|_| ()) })
+    }
+
+    fn journal_refuse<'a>(&'a self, id: u64, why: &'a str, now_ms: i64) -> Answer<'a, ()> {
+        let (live, why) = (Arc::clone(&self.live), why.to_owned());
+        let refused = self.store.call_then(
+            move |connection| journal::refuse(connection, id, &why, now_ms),
+            move |key| {
+                if let Some(key) = key {
+                    live.remove_journal(key);
+                }
+            },
+        );
+        Box::pin(async move { refused.await.map(|_| ()) })
+    }
+
+    fn journal_refused(&self, after: u64, limit: usize) -> Answer<'_, Vec<RefusedEntry>> {
+        self.store.call(move |connection| journal::refused(connection, after, limit))
+    }
+
+    fn journal_settle(&self, id: u64) -> Answer<'_, bool> {
+        self.store.call(move |connection| journal::settle(connection, id))
     }
 
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {

@@ -30,7 +30,7 @@ pub mod password;
 
 pub use contract::{
     Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, OutboxState,
-    PasswordHash, StationKey, StationRecord, Terms,
+    PasswordHash, RefusedEntry, StationKey, StationRecord, Terms,
 };
 pub use embedded::Embedded;
 pub use locations::Locations;

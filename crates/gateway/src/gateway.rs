@@ -6,7 +6,7 @@ use crate::{
     inbox::{Ear, Inbox},
     journal, listen,
     metrics::Metrics,
-    shared::Shared,
+    shared::{Shared, WallClock},
     tap::Tap,
 };
 use bytestring::ByteString;
@@ -60,9 +60,23 @@ impl Gateway {
         directory: Arc<dyn Directory>,
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
+        Self::with_clock(config, bus, directory, registry, WallClock::system())
+    }
+
+    /// The same with a wall clock of the caller's. Deadlines never follow it.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_clock(
+        config: Config,
+        bus: Arc<dyn Bus>,
+        directory: Arc<dyn Directory>,
+        registry: &mut Registry,
+        wall: WallClock,
+    ) -> Result<Self, StartError> {
         let verifier = Verifier::new().map_err(StartError::Passwords)?;
         let metrics = Metrics::register(registry);
-        Ok(Self(Arc::new(Shared::new(config, bus, directory, verifier, metrics))))
+        Ok(Self(Arc::new(Shared::new(config, bus, directory, verifier, metrics, wall))))
     }
 
     /// Listens on the configured address. Stations that connect wait until [`serve`](Self::serve) is called.
@@ -126,6 +140,12 @@ impl Gateway {
     #[must_use]
     pub fn tap(&self) -> &Tap {
         &self.0.tap
+    }
+
+    /// What time it is, in milliseconds since 1970, as this gateway writes it into envelopes.
+    #[must_use]
+    pub fn wall_ms(&self) -> i64 {
+        self.0.clock.wall_ms(crate::shared::now())
     }
 
     /// How many stations are connected here.

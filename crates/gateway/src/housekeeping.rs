@@ -4,7 +4,10 @@ use crate::{
     registry::{Parcel, SHARDS},
     shared::{Shared, now},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use switchboard_bus::{Kind, Metadata, OutcomeKind, State};
 use switchboard_directory::OutboxState;
 use tokio::time::{MissedTickBehavior, interval};
@@ -50,7 +53,7 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         }
         seconds = seconds.wrapping_add(1);
         let now = now();
-        shared.clock.set_right(now);
+        follow_the_clock(&shared, now).await;
         let p99 = shared.patience.reckon(seconds.is_multiple_of(10));
         shared.metrics.answer_p99_seconds.set(p99.as_secs_f64());
         shared.metrics.workers.set(i64::try_from(shared.workers.alive(now)).unwrap_or(i64::MAX));
@@ -64,6 +67,28 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
             }
         }
     }
+}
+
+/// Follows the wall clock. Where that was set, nothing of ours may take it for time that has passed: leases are renewed
+/// before they are judged by the new time.
+async fn follow_the_clock(shared: &Shared, now: Instant) {
+    let drift_ms = shared.clock.drift_ms(now);
+    if drift_ms.abs() < STEP_MS {
+        shared.clock.set_right(now);
+        return;
+    }
+    tracing::warn!(
+        by_seconds = drift_ms / 1000,
+        "the clock was set: deadlines do not follow it; the expiry of tags and of kept commands, and what stations are told, do"
+    );
+    if drift_ms > 0 {
+        let lease = shared.config.lease.max(Duration::from_millis(100));
+        let until_ms = until(shared, lease).saturating_add(drift_ms);
+        if let Err(error) = shared.directory.gateway_lease(&shared.name, until_ms).await {
+            tracing::warn!(%error, "the lease of this gateway could not be renewed");
+        }
+    }
+    shared.clock.set_right(now);
 }
 
 /// Tells the senders of commands that have expired, or whose connection died while they were sent.
@@ -146,3 +171,5 @@ pub(crate) async fn sweep_connections(shared: Arc<Shared>, stop: CancellationTok
 }
 
 const SWEEP_PAGE: usize = 256;
+/// What is more than a clock that is being set right bit by bit.
+const STEP_MS: i64 = 2_000;

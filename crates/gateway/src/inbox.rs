@@ -77,7 +77,7 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
 fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
     let Metadata { seq, registration, journal, connection, .. } = *envelope.metadata;
     if let Some(id) = journal {
-        if !shared.journal.answer(id, envelope.body) {
+        if !shared.journal.answer(id, key, seq, envelope.body) {
             shared.metrics.answers_late.inc();
         }
         return;

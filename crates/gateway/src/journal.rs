@@ -27,7 +27,15 @@ pub(crate) struct Journal {
     stations: AtomicUsize,
     book: Mutex<Book>,
     work: Notify,
-    answers: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    answers: Mutex<HashMap<u64, Awaited>>,
+}
+
+/// Whose answer is waited for: ids of a directory that was lost are given again.
+#[derive(Debug)]
+struct Awaited {
+    key: StationKey,
+    seq: u64,
+    answer: oneshot::Sender<Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -107,10 +115,13 @@ impl Journal {
         }
     }
 
-    /// An answer to an entry came.
-    pub(crate) fn answer(&self, id: u64, frame: Bytes) -> bool {
-        let waiting = self.answers().remove(&id);
-        waiting.is_some_and(|waiting| waiting.send(frame).is_ok())
+    /// An answer to an entry came; whether it was waited for.
+    pub(crate) fn answer(&self, id: u64, key: &StationKey, seq: Option<u64>, frame: Bytes) -> bool {
+        let mut answers = self.answers();
+        if !answers.get(&id).is_some_and(|awaited| awaited.key == *key && Some(awaited.seq) == seq) {
+            return false;
+        }
+        answers.remove(&id).is_some_and(|awaited| awaited.answer.send(frame).is_ok())
     }
 
     /// There may be work.
@@ -153,7 +164,7 @@ impl Journal {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answers(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Bytes>>> {
+    fn answers(&self) -> MutexGuard<'_, HashMap<u64, Awaited>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -294,7 +305,8 @@ async fn work_off_station(
 async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     let (id, key, version) = (entry.id, entry.key.clone(), entry.version);
     let (sender, answer) = oneshot::channel();
-    shared.journal.answers().insert(id, sender);
+    let awaited = Awaited { key: key.clone(), seq: entry.seq, answer: sender };
+    shared.journal.answers().insert(id, awaited);
     let mut metadata = Metadata::new(Kind::Call);
     metadata.tenant = entry.key.tenant.clone();
     metadata.station = Some(entry.key.station.clone());
@@ -328,16 +340,22 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     };
     shared.processing_is_back();
     let frame = ByteString::try_from(frame).unwrap_or_default();
+    let mut refused = None;
     if let Ok(Frame::Error { code, description, .. }) = Frame::parse(&frame, version) {
         shared.metrics.journal_refused.inc();
         tracing::warn!(station = %key.station, id, %code, %description, "processing refused a call of the journal");
         // The station was told that all is well, so what processing failed at is tried until it succeeds; what it
-        // will never take is let go.
+        // will never take is kept aside for people.
         if ErrorCode::from_wire(&code) == Some(ErrorCode::InternalError) {
             return Worked::Later;
         }
+        refused = Some(format!("{code}: {description}"));
     }
-    match shared.directory.journal_remove(id).await {
+    let removed = match &refused {
+        Some(why) => shared.directory.journal_refuse(id, why, shared.clock.wall_ms(now())).await,
+        None => shared.directory.journal_remove(id).await,
+    };
+    match removed {
         Ok(()) => {
             shared.journal.removed(&key);
             shared.metrics.journal_worked_off.inc();

@@ -57,4 +57,5 @@ mod tap;
 
 pub use config::{BillingDeadline, Config, NoCommonVersion, UnknownStations};
 pub use gateway::{Gateway, StartError};
+pub use shared::WallClock;
 pub use tap::{Record, Seen, Tap, Unprocessed};

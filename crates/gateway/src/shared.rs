@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) tap: Tap,
     pub(crate) clock: Clock,
     pub(crate) draining: AtomicBool,
-    /// Since when nobody takes calls, in milliseconds since 1970; 0 while somebody does.
+    /// Since when nobody takes calls, in milliseconds of the monotonic clock; 0 while somebody does.
     away_since_ms: AtomicI64,
     /// The tasks of connections, and what they leave behind for a moment.
     pub(crate) tasks: TaskTracker,
@@ -62,6 +62,7 @@ impl Shared {
         directory: Arc<dyn Directory>,
         verifier: Verifier,
         metrics: Metrics,
+        wall: WallClock,
     ) -> Self {
         let name = if config.name.is_empty() {
             ByteString::from(format!("gateway-{}", uuid::Uuid::new_v4().simple()))
@@ -93,7 +94,7 @@ impl Shared {
             compression: Arc::new(Compression::new(&config, metrics.compression.clone())),
             metrics,
             tap: Tap::default(),
-            clock: Clock::new(now),
+            clock: Clock::new(now, wall),
             draining: AtomicBool::new(false),
             away_since_ms: AtomicI64::new(0),
             tasks: TaskTracker::new(),
@@ -179,8 +180,10 @@ impl Shared {
     /// Nobody could take a call.
     pub(crate) fn processing_is_away(&self, now: Instant) {
         if self.away_since_ms.load(Ordering::Relaxed) == 0 {
-            let now_ms = self.clock.wall_ms(now);
-            if self.away_since_ms.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            // Not 0, even in the first millisecond.
+            let since_ms = self.clock.since_base(now) + 1;
+            if self.away_since_ms.compare_exchange(0, since_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            {
                 tracing::warn!("nobody takes calls of stations");
             }
         }
@@ -201,7 +204,7 @@ impl Shared {
         match self.away_since_ms.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             since => {
-                let away = self.clock.wall_ms(now).saturating_sub(since);
+                let away = (self.clock.since_base(now) + 1).saturating_sub(since);
                 Duration::from_millis(u64::try_from(away).unwrap_or(0))
             }
         }
@@ -226,11 +229,35 @@ impl fmt::Debug for Shared {
 pub(crate) struct Clock {
     base: Instant,
     base_ms: AtomicI64,
+    wall: WallClock,
+}
+
+/// Tells the wall time in milliseconds since 1970.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl WallClock {
+    /// One that asks `now`.
+    pub fn new(now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// That of the computer.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(wall_ms)
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WallClock")
+    }
 }
 
 impl Clock {
-    fn new(now: Instant) -> Self {
-        Self { base: now, base_ms: AtomicI64::new(wall_ms()) }
+    fn new(now: Instant, wall: WallClock) -> Self {
+        Self { base: now, base_ms: AtomicI64::new(wall.0()), wall }
     }
 
     /// What the wall clock says at this instant, in milliseconds since 1970.
@@ -238,9 +265,14 @@ impl Clock {
         self.base_ms.load(Ordering::Relaxed).saturating_add(self.since_base(now))
     }
 
+    /// By how many milliseconds the wall clock is ahead of what we reckon; it is set right bit by bit all the time.
+    pub(crate) fn drift_ms(&self, now: Instant) -> i64 {
+        self.wall.0().saturating_sub(self.wall_ms(now))
+    }
+
     /// Follows the wall clock.
     pub(crate) fn set_right(&self, now: Instant) {
-        self.base_ms.store(wall_ms().saturating_sub(self.since_base(now)), Ordering::Relaxed);
+        self.base_ms.store(self.wall.0().saturating_sub(self.since_base(now)), Ordering::Relaxed);
     }
 
     fn since_base(&self, now: Instant) -> i64 {

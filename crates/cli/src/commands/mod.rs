@@ -2,6 +2,7 @@
 
 pub(crate) mod check_config;
 pub(crate) mod config;
+pub(crate) mod journal;
 pub(crate) mod salvage;
 pub(crate) mod send;
 pub(crate) mod simulate;

@@ -42,7 +42,13 @@ pub(crate) async fn send(command: Send, settings: &Settings) -> Result<Exit, Fai
     let path = format!("/v1/stations/{}/commands", segment(&command.station));
     // It may wait for its station, then for its turn, then for the answer.
     let longer = command.timeout.saturating_mul(2).saturating_add(command.ttl.unwrap_or_default());
-    let answer = Client::new(settings).patient(longer).request(Method::POST, &path, Some(request)).await?;
+    let client = Client::new(settings).patient(longer);
+    let answer = tokio::select! {
+        answer = client.request(Method::POST, &path, Some(request)) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Failure::new(Exit::Interrupted, interrupted(&command.station, &command.action, command.ttl)));
+        }
+    };
     let outcome: Outcome<'_> = serde_json::from_str(&answer.text).map_err(|error| {
         Failure::new(Exit::Internal, format!("an outcome that nobody understands: {error}"))
     })?;
@@ -89,6 +95,20 @@ struct Outcome<'a> {
 struct Fault {
     pointer: String,
     expected: String,
+}
+
+/// What is true of a command whose sender no longer waits.
+fn interrupted(station: &str, action: &str, ttl: Option<Duration>) -> String {
+    output::printable(&match ttl {
+        Some(ttl) => format!(
+            "no longer waiting; {action} is still sent to {station} if it comes within {}. With --key the same command \
+             again tells what became of it",
+            crate::settings::duration_text(ttl)
+        ),
+        None => format!(
+            "no longer waiting; {action} may have been sent to {station}, which may or may not have acted on it"
+        ),
+    })
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -14,7 +14,7 @@ pub(crate) use fault::{Fault, Faults};
 pub(crate) use reference::{effective_json, effective_toml, reference};
 pub(crate) use resolve::{Origin, Resolved, Sources, resolve};
 pub(crate) use table::{Setting, TABLE};
-pub(crate) use value::{Secret, Size, duration};
+pub(crate) use value::{Secret, Size, duration, duration_text};
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

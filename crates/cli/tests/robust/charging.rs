@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 /// What was answered, by station and number of the transaction.
 #[derive(Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     answers: usize,
     transactions: BTreeMap<(usize, u32), Answered>,
 }
@@ -25,15 +25,15 @@ struct Answered {
 }
 
 /// Stations at work, until this is dropped.
-pub struct Fleet {
-    pub count: Arc<Mutex<Count>>,
+pub(crate) struct Fleet {
+    pub(crate) count: Arc<Mutex<Count>>,
     stations: usize,
     _tasks: JoinSet<()>,
 }
 
 impl Fleet {
     /// Has so many stations connect to `url` (with `/` at its end) and charge.
-    pub fn start(url: &str, stations: usize) -> Self {
+    pub(crate) fn start(url: &str, stations: usize) -> Self {
         let count = Arc::new(Mutex::new(Count::default()));
         let mut tasks = JoinSet::new();
         for station in 0..stations {
@@ -42,16 +42,18 @@ impl Fleet {
         Self { count, stations, _tasks: tasks }
     }
 
-    pub fn answers(&self) -> usize {
+    pub(crate) fn answers(&self) -> usize {
         self.count.lock().unwrap().answers
     }
 
     /// Compares a copy of the books with the count: all that was answered is there, exactly once, and the file is sound.
-    pub fn audit(&self, data: &Path) -> Result<usize> {
+    pub(crate) fn audit(&self, data: &Path) -> Result<usize> {
         let copy = tempfile::tempdir()?;
         for entry in std::fs::read_dir(data)? {
             let entry = entry?;
-            std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+            }
         }
         for file in ["central.db", "directory.sqlite3"] {
             let sound: String =

@@ -24,7 +24,10 @@ async fn killed() -> Result<(TempDir, usize)> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        // Folders hold what was looked at lately, and nothing of the books.
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
     }
     Ok(())
 }
@@ -35,7 +38,9 @@ fn content(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         // The index of the log is made anew at each start and holds nothing of its own.
-        if path.extension().is_none_or(|kind| kind != "lock" && kind != "db-shm" && kind != "sqlite3-shm") {
+        if path.is_file()
+            && path.extension().is_none_or(|kind| kind != "lock" && kind != "db-shm" && kind != "sqlite3-shm")
+        {
             content.insert(path.clone(), std::fs::read(&path)?);
         }
     }

@@ -7,14 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Connects a station and gives the bare socket, of which nothing more is read.
-pub async fn connect(address: SocketAddr, station: &str) -> Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, station: &str) -> Result<TcpStream> {
     let (stream, head) = knock(address, station).await?;
     ensure!(head.starts_with("HTTP/1.1 101"), "{head}");
     Ok(stream)
 }
 
 /// Asks for an upgrade; the socket and the head of the answer.
-pub async fn knock(address: SocketAddr, station: &str) -> Result<(TcpStream, String)> {
+pub(crate) async fn knock(address: SocketAddr, station: &str) -> Result<(TcpStream, String)> {
     let knocking = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!(
@@ -33,7 +33,7 @@ pub async fn knock(address: SocketAddr, station: &str) -> Result<(TcpStream, Str
 }
 
 /// A frame of a client, masked with zeros. `first`: 0x81 is a whole text, 0x89 a ping, 0x01 the first part of a text.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         length @ ..126 => frame.push(0x80 | u8::try_from(length).unwrap()),

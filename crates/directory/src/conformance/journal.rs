@@ -118,3 +118,27 @@ pub async fn many_appends_at_once_are_all_there_after_reopening(harness: &dyn Ha
     }
     directory.close().await.unwrap();
 }
+
+/// With its reason, byte by byte, also after reopening; it is no part of the journal any more.
+pub async fn what_was_refused_is_kept_aside_until_it_is_settled(harness: &dyn Harness) {
+    let directory = harness.open().await;
+    let key = key("refused", "CP001");
+    let refused = append(&directory, &key, 1).await;
+    append(&directory, &key, 2).await;
+    let before = directory.journal_read(Some(&key), 0, 1).await.unwrap().remove(0);
+    directory.journal_refuse(refused, "FormationViolation: no", NOW).await.unwrap();
+    // A second time, and what is not there, change nothing.
+    directory.journal_refuse(refused, "again", NOW).await.unwrap();
+    directory.close().await.unwrap();
+    let directory = harness.open().await;
+    assert_eq!(seqs(&directory, &key, 100).await, [2]);
+    assert_eq!(directory.journal_count(Some(&key)).await.unwrap(), 1);
+    let list = directory.journal_refused(0, 10).await.unwrap();
+    let mine: Vec<_> = list.into_iter().filter(|one| one.entry.key == key).collect();
+    assert_eq!(mine.len(), 1);
+    assert_eq!((&mine[0].entry, &*mine[0].why, mine[0].refused_ms), (&before, "FormationViolation: no", NOW));
+    assert!(directory.journal_refused(refused, 10).await.unwrap().is_empty());
+    assert!(directory.journal_settle(refused).await.unwrap());
+    assert!(!directory.journal_settle(refused).await.unwrap());
+    directory.close().await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, damaged};
 use super::stations::key as station_key;
-use crate::{JournalEntry, StationKey};
+use crate::{JournalEntry, RefusedEntry, StationKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use switchboard_bus::ConnectionKey;
 use switchboard_rpc::Version;
@@ -54,6 +54,42 @@ pub(super) fn remove(connection: &Connection, id: u64) -> Result<Option<StationK
         .query_row(params![id.cast_signed()], |row| Ok(station_key(row)))
         .optional()?
         .transpose()
+}
+
+/// Moves an entry to those that were refused; whose it was.
+pub(super) fn refuse(
+    connection: &Connection,
+    id: u64,
+    why: &str,
+    now_ms: i64,
+) -> Result<Option<StationKey>, Fault> {
+    connection
+        .prepare_cached(
+            "INSERT INTO journal_refused SELECT id, tenant, station, version, gateway, generation, seq,
+             action, frame, received_ms, ?2, ?3 FROM journal WHERE id = ?1",
+        )?
+        .execute(params![id.cast_signed(), why, now_ms])?;
+    remove(connection, id)
+}
+
+pub(super) fn refused(connection: &Connection, after: u64, limit: usize) -> Result<Vec<RefusedEntry>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT tenant, station, id, version, gateway, generation, seq, action, frame, received_ms, why, refused_ms
+         FROM journal_refused WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    let mut rows = statement.query(params![after, limit])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(RefusedEntry { entry: entry(row)?, why: row.get(10)?, refused_ms: row.get(11)? });
+    }
+    Ok(entries)
+}
+
+/// Forgets an entry that was refused; whether there was one.
+pub(super) fn settle(connection: &Connection, id: u64) -> Result<bool, Fault> {
+    let mut statement = connection.prepare_cached("DELETE FROM journal_refused WHERE id = ?1")?;
+    Ok(statement.execute([id.cast_signed()])? > 0)
 }
 
 fn entry(row: &Row<'_>) -> Result<JournalEntry, Fault> {

@@ -245,7 +245,8 @@ impl Live {
     /// [`take_dirty`](Self::take_dirty) or [`not_flushed`](Self::not_flushed).
     pub(super) fn flush_due(&self, now_ms: i64) -> bool {
         let mut state = self.lock();
-        let waited = now_ms.saturating_sub(state.flushed_ms) >= FLUSH_EVERY_MS;
+        // A clock that was set back is no reason to wait until it is there again.
+        let waited = now_ms.abs_diff(state.flushed_ms) >= FLUSH_EVERY_MS;
         let due = !state.flushing && !state.dirty.is_empty() && (waited || state.dirty.len() >= FLUSH_AT);
         if due {
             state.flushed_ms = now_ms;
@@ -333,7 +334,7 @@ impl State {
             return Ok(());
         }
         // The look at all stations is not to be had for each refused connection.
-        if now_ms.saturating_sub(self.pruned_ms) >= PRUNE_EVERY_MS {
+        if now_ms.abs_diff(self.pruned_ms) >= PRUNE_EVERY_MS {
             self.pruned_ms = now_ms;
             let stale = |known: &Known| {
                 known.account.is_none()
@@ -359,9 +360,9 @@ impl State {
 /// How many stations are kept in memory, at about 300 bytes each.
 const STATIONS_MAX: usize = 1_000_000;
 const FORGET_AFTER_MS: i64 = 86_400_000;
-const PRUNE_EVERY_MS: i64 = 60_000;
+const PRUNE_EVERY_MS: u64 = 60_000;
 /// How many gateways are kept before those whose lease has run out are looked for.
 const LEASES_MAX: usize = 1024;
 /// How long a changed row may wait to be written, and how many may.
-const FLUSH_EVERY_MS: i64 = 2_000;
+const FLUSH_EVERY_MS: u64 = 2_000;
 const FLUSH_AT: usize = 256;

@@ -163,4 +163,13 @@ CREATE TABLE journal (
     action TEXT NOT NULL, frame BLOB NOT NULL, received_ms INTEGER NOT NULL
 );
 CREATE INDEX journal_of_station ON journal (tenant, station, id);
+
+-- Calls of the journal that processing refused, under the ids that they had there.
+CREATE TABLE journal_refused (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, station TEXT NOT NULL, version TEXT NOT NULL,
+    gateway TEXT NOT NULL, generation INTEGER NOT NULL, seq INTEGER NOT NULL,
+    action TEXT NOT NULL, frame BLOB NOT NULL, received_ms INTEGER NOT NULL,
+    why TEXT NOT NULL, refused_ms INTEGER NOT NULL
+);
 "];

@@ -143,7 +143,7 @@ async fn s03_the_journal_is_worked_off_in_order_and_later_keepable_calls_stay_be
 }
 
 #[tokio::test]
-async fn what_processing_fails_at_stays_in_the_journal_and_what_it_refuses_is_let_go() {
+async fn what_processing_fails_at_stays_in_the_journal_and_what_it_refuses_is_kept_aside() {
     let world = World::start(|config| config.answer_deadline = Duration::from_millis(150)).await;
     let mut station = world.station("A").await;
     station.ask(r#"[2,"1","MeterValues",{}]"#).await;
@@ -155,6 +155,10 @@ async fn what_processing_fails_at_stays_in_the_journal_and_what_it_refuses_is_le
         world.processing(|_| Reply::Text(r#"[4,"1","FormationViolation","",{}]"#.to_owned())).await;
     until("it is let go", || world.gateway.journal_entries() == 0).await;
     assert_eq!(world.directory.journal_count(None).await.unwrap(), 0);
+    let aside = world.directory.journal_refused(0, 10).await.unwrap();
+    assert_eq!(aside.len(), 1);
+    assert!(aside[0].why.starts_with("FormationViolation"), "{}", aside[0].why);
+    assert_eq!(&*aside[0].entry.frame, br#"[2,"1","MeterValues",{}]"#);
 }
 
 #[tokio::test]

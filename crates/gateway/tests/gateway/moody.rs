@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_bus::{OutcomeKind, Registration};
 use switchboard_directory::{
     Account, Claim, Directory, DirectoryError, Embedded, Enqueued, JournalEntry, Location, OutboxEntry,
-    StationKey, StationRecord, Terms,
+    RefusedEntry, StationKey, StationRecord, Terms,
 };
 use switchboard_rpc::StationId;
 use tokio::sync::Notify;
@@ -165,6 +165,15 @@ impl Directory for Moody {
     }
     fn journal_remove(&self, id: u64) -> Answer<'_, ()> {
         self.or_fail(self.inner.journal_remove(id))
+    }
+    fn journal_refuse<'a>(&'a self, id: u64, why: &'a str, now_ms: i64) -> Answer<'a, ()> {
+        self.or_fail(self.inner.journal_refuse(id, why, now_ms))
+    }
+    fn journal_refused(&self, after: u64, limit: usize) -> Answer<'_, Vec<RefusedEntry>> {
+        self.or_fail(self.inner.journal_refused(after, limit))
+    }
+    fn journal_settle(&self, id: u64) -> Answer<'_, bool> {
+        self.or_fail(self.inner.journal_settle(id))
     }
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {
         self.or_fail(self.inner.journal_count(key))

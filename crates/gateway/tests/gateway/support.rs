@@ -18,7 +18,7 @@ use switchboard_bus::{
     Subscribed, Subscription, Topic,
 };
 use switchboard_directory::{Account, Directory as _, Locations, StationKey, password};
-use switchboard_gateway::{Config, Gateway, UnknownStations};
+use switchboard_gateway::{Config, Gateway, UnknownStations, WallClock};
 use switchboard_rpc::StationId;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -74,15 +74,29 @@ impl World {
         directory: Arc<Moody>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_at(bus, directory, WallClock::system(), change).await
+    }
+
+    pub(crate) async fn start_at(
+        bus: InProcess,
+        directory: Arc<Moody>,
+        wall: WallClock,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::default();
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.unknown_stations = UnknownStations::Accept;
         config.drain_time = Duration::from_millis(200);
         change(&mut config);
         let mut metrics = Registry::default();
-        let gateway =
-            Gateway::new(config, Arc::new(bus.clone()), Arc::<Moody>::clone(&directory), &mut metrics)
-                .unwrap();
+        let gateway = Gateway::with_clock(
+            config,
+            Arc::new(bus.clone()),
+            Arc::<Moody>::clone(&directory),
+            &mut metrics,
+            wall,
+        )
+        .unwrap();
         let listener = gateway.bind().unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
