@@ -141,6 +141,7 @@ mod tests {
         sends.take(seq, "NotifyPeriodicEventStream".into(), "x".repeat(bytes).into(), now, now)
     }
 
+    /// F16
     #[test]
     fn what_was_acknowledged_is_forgotten_and_the_rest_goes_again() {
         let (mut sends, now) = (Sends::default(), start());
