@@ -109,7 +109,9 @@ impl Life {
                 }
             }
             Err(error) => {
-                self.config.statistics.failed_to_connect();
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                let why = format!("{error}{}", cause.unwrap_or_default());
+                self.config.statistics.failed_to_connect(why);
                 self.tell(&error);
                 self.back_off()
             }

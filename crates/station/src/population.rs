@@ -198,6 +198,12 @@ impl Population {
         self.statistics.latencies()
     }
 
+    /// Why the last connection that failed could not be made.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.statistics.last_failure()
+    }
+
     /// How much faster than the clock their time runs.
     #[must_use]
     pub fn speed(&self) -> f64 {

@@ -1,7 +1,10 @@
 //! What all stations of a process do together, counted as they do it: for a display, and for a summary in the end.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,7 @@ pub struct Statistics {
     commands: AtomicU64,
     faults: AtomicU64,
     latencies: Box<[AtomicU64]>,
+    last_failure: Mutex<Option<String>>,
 }
 
 /// The counters at one moment. All are totals, but for `connected` and `charging`.
@@ -91,6 +95,7 @@ impl Default for Statistics {
             commands: zero(),
             faults: zero(),
             latencies: (0..BUCKETS).map(|_| zero()).collect(),
+            last_failure: Mutex::default(),
         }
     }
 }
@@ -135,7 +140,14 @@ impl Statistics {
         self.connected.fetch_sub(1, Relaxed);
     }
 
-    pub(crate) fn failed_to_connect(&self) {
+    /// Why the last connection that failed could not be made.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn failed_to_connect(&self, why: String) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         self.failures.fetch_add(1, Relaxed);
     }
 

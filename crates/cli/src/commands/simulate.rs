@@ -216,6 +216,7 @@ fn sum_up(
             "commands": figures.commands,
             "connections": figures.connections,
             "failedConnections": figures.failures,
+            "lastFailure": population.last_failure(),
             "boots": figures.boots,
             "faults": figures.faults,
             "p50Ms": millis(0.5),
@@ -250,6 +251,9 @@ fn sum_up(
             number(figures.faults),
             number(figures.commands),
         ))?;
+        if let Some(why) = population.last_failure() {
+            output::line(format!("the last connection that failed: {}", output::printable(&why)))?;
+        }
         show_wrong(&stations)?;
         if let Some(compared) = &compared {
             compared.print()?;

@@ -79,6 +79,11 @@ impl Display {
         let recent = latencies.since(before_latencies);
         let millis = |share| recent.quantile(share).map(|latency| latency.as_secs_f64() * 1000.0);
         let shown = |share| millis(share).map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1}"));
+        // Said as long as it happens.
+        let failing = population
+            .last_failure()
+            .filter(|_| figures.failures > before.failures)
+            .map_or_else(String::new, |why| format!("\n  connections fail: {}", output::printable(&why)));
         let text = || {
             let errors = figures.refused + figures.unanswered + figures.given_up;
             format!(
@@ -91,7 +96,7 @@ impl Display {
                 kwh(figures.energy_wh),
                 grouped(errors),
                 if stopping { ", ending" } else { "" },
-            )
+            ) + &failing
         };
         match &self.how {
             How::Bar(bar) => {
@@ -113,6 +118,7 @@ impl Display {
                     "refused": figures.refused,
                     "unanswered": figures.unanswered,
                     "givenUp": figures.given_up,
+                    "failedConnections": figures.failures,
                     "stopping": stopping,
                 })
                 .to_string(),

@@ -1,0 +1,185 @@
+//! Populations of simulated stations against the real server: what they sold is what its books say.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::{process::Stdio, time::Duration};
+use switchboard_testkit::{Switchboard, http};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
+/// A day takes half a minute; this is for a machine that has much else to do.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A day with everything that can come between: lines, power, faults.
+const DAY: &str = r#"
+about = "a day of few visits, with every trouble"
+hours = 24
+begins_at = 4
+switch_on_seconds = 3
+
+[arrivals]
+per_connector = 1.2
+by_hour = [1, 1, 1, 1, 1, 2, 4, 6, 6, 5, 4, 4, 5, 5, 4, 4, 6, 7, 7, 5, 4, 3, 2, 1]
+
+[session]
+no_show = 0.05
+
+[stations]
+meter_minutes = 45
+station_share = 0.8
+
+[offline]
+a_day = 0.3
+minutes = [20, 60, 180]
+
+[[offline.together]]
+at_hour = 8
+minutes = 90
+share = 0.3
+
+[faults]
+share = 0.05
+power_losses_a_day = 0.1
+"#;
+
+/// A running `switchboard simulate`.
+struct Simulation {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Simulation {
+    fn start(server: &Switchboard, scenario: &str, arguments: &[&str]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("scenario.toml");
+        std::fs::write(&file, scenario)?;
+        let mut command = Command::new(BINARY);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SWITCHBOARD_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(folder.path())
+            .args(["simulate", server.url("").trim_end_matches('/'), "--scenario"])
+            .arg(&file)
+            .args(["--progress", "json", "--json", "--finish", "120s", "--check"])
+            .arg(format!("http://{}", server.api()))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        Ok(Self { child, lines, _folder: folder })
+    }
+
+    async fn line(&mut self) -> Result<Value> {
+        let line = self.lines.next_line().await?.context("it ended without a summary")?;
+        serde_json::from_str(&line).with_context(|| line.clone())
+    }
+
+    /// Waits until its own time is at this hour.
+    async fn hour(&mut self, hour: f64) -> Result<()> {
+        while self.line().await?["hours"].as_f64().context("no hours")? < hour {}
+        Ok(())
+    }
+
+    /// Its exit code and its summary.
+    async fn ended(mut self) -> Result<(Option<i32>, Value)> {
+        loop {
+            let line = self.line().await?;
+            if line.get("perStation").is_some() {
+                return Ok((self.child.wait().await?.code(), line));
+            }
+        }
+    }
+}
+
+/// Both books hold the same, and nothing is open.
+fn agree(code: Option<i32>, summary: &Value) -> Result<()> {
+    let check = &summary["check"];
+    ensure!(check["differences"].as_array().is_some_and(Vec::is_empty), "{check}");
+    ensure!(code == Some(0) && summary["consistent"] == true, "{code:?} {summary}");
+    ensure!(check["transactions"] == summary["transactions"], "{check}");
+    ensure!(check["stationsWh"] == summary["energyWh"], "{check}");
+    ensure!(check["serverWh"].as_f64() == summary["energyWh"].as_f64(), "{check}");
+    ensure!(summary["givenUp"] == 0 && summary["unanswered"] == 0, "{summary}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_day_of_500_stations_adds_up_although_the_server_is_killed_at_noon() -> Result<()> {
+    tokio::time::timeout(LIMIT, async {
+        let mut server = Switchboard::start(BINARY, &["--log", "error"]).await?;
+        let arguments = ["--stations", "500", "--speed", "2400", "--versions", "1.6=60,2.0.1=40", "--seed", "7"];
+        let mut simulation = Simulation::start(&server, DAY, &arguments)?;
+        simulation.hour(12.0).await?;
+        server.kill().await?;
+        server.start_again().await?;
+        let (code, summary) = simulation.ended().await?;
+        agree(code, &summary)?;
+        ensure!(summary["transactions"].as_u64() > Some(500), "too few to say anything: {summary}");
+        ensure!(summary["connections"].as_u64() > Some(1000), "the lines were to fail: {summary}");
+        let stations = summary["perStation"].as_array().context("no stations")?;
+        let of = |version: &str| stations.iter().filter(|one| one["version"] == version).count();
+        ensure!(of("1.6") + of("2.0.1") == 500 && of("2.0.1") > 150, "{} {}", of("1.6"), of("2.0.1"));
+        Ok(())
+    })
+    .await?
+}
+
+#[tokio::test]
+async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Result<()> {
+    tokio::time::timeout(LIMIT, async {
+        let server = Switchboard::start(BINARY, &["--log", "error"]).await?;
+        let short = DAY.replace("hours = 24", "hours = 10").replace("begins_at = 4", "begins_at = 7");
+        let busy = short.replace("per_connector = 1.2", "per_connector = 8");
+        let arguments = ["--stations", "78", "--speed", "3600", "--versions", "1.6,2.0.1", "--quirks", "all"];
+        let (code, summary) = Simulation::start(&server, &busy, &arguments)?.ended().await?;
+        let stations = summary["perStation"].as_array().context("no stations")?;
+        let sum = |quirk: &str, member: &str| {
+            let with = stations.iter().filter(|one| one["quirks"][0] == quirk);
+            with.filter_map(|one| one[member].as_u64()).sum::<u64>()
+        };
+        let listed = server.run(&["simulate", "--quirks", "list", "--json"]).await?.json()?;
+        for quirk in listed.as_array().context("no list")? {
+            let name = quirk["name"].as_str().context("no name")?;
+            ensure!(sum(name, "transactions") > 0, "nobody with {name} has charged");
+            let refused = sum(name, "refused");
+            // A status without a status can only be refused; all else is borne.
+            ensure!(refused == 0 || name == "statusless-status", "{name}: {refused} refused");
+        }
+        agree(code, &summary)?;
+        ensure!(matches!(http::get(server.admin(), "/readyz").await, Ok((200, _))), "it is not ready any more");
+        Ok(())
+    })
+    .await?
+}
+
+#[tokio::test]
+async fn what_cannot_be_simulated_is_said_before_anything_begins() -> Result<()> {
+    let server = Switchboard::start(BINARY, &["--log", "error"]).await?;
+    for (arguments, code, says) in [
+        (&["simulate", "--scenario", "nonsense"][..], 65, "no scenario"),
+        (&["simulate", "wss://127.0.0.1:1/ocpp"], 65, "no TLS"),
+        (&["simulate", "--quirks", "flying"], 65, "no quirk \"flying\""),
+        (&["simulate", "--faults", "2"], 65, "--faults"),
+        (&["simulate", "--versions", "1.5"], 2, "2.0.1"),
+        (&["simulate", "--speed", "0"], 2, "max"),
+        (&["simulate", "--check", "nowhere"], 65, "--check"),
+    ] {
+        let ran = server.run(arguments).await?;
+        ensure!(ran.code == code && ran.stderr.contains(says), "{arguments:?}: {ran:?}");
+    }
+    let listed = server.run(&["simulate", "--scenarios"]).await?;
+    ensure!(listed.code == 0 && listed.stdout.contains("day") && listed.stdout.contains("storm"), "{listed:?}");
+    let text = server.run(&["simulate", "--print-scenario", "day"]).await?;
+    ensure!(text.code == 0 && text.stdout.contains("[arrivals]"), "{text:?}");
+    Ok(())
+}
