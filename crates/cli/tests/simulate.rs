@@ -117,7 +117,8 @@ fn agree(code: Option<i32>, summary: &Value) -> Result<()> {
 async fn a_day_of_500_stations_adds_up_although_the_server_is_killed_at_noon() -> Result<()> {
     tokio::time::timeout(LIMIT, async {
         let mut server = Switchboard::start(BINARY, &["--log", "error"]).await?;
-        let arguments = ["--stations", "500", "--speed", "2400", "--versions", "1.6=60,2.0.1=40", "--seed", "7"];
+        let arguments =
+            ["--stations", "500", "--speed", "2400", "--versions", "1.6=60,2.0.1=40", "--seed", "7"];
         let mut simulation = Simulation::start(&server, DAY, &arguments)?;
         simulation.hour(12.0).await?;
         server.kill().await?;
@@ -156,7 +157,10 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
             ensure!(refused == 0 || name == "statusless-status", "{name}: {refused} refused");
         }
         agree(code, &summary)?;
-        ensure!(matches!(http::get(server.admin(), "/readyz").await, Ok((200, _))), "it is not ready any more");
+        ensure!(
+            matches!(http::get(server.admin(), "/readyz").await, Ok((200, _))),
+            "it is not ready any more"
+        );
         Ok(())
     })
     .await?
@@ -178,7 +182,10 @@ async fn what_cannot_be_simulated_is_said_before_anything_begins() -> Result<()>
         ensure!(ran.code == code && ran.stderr.contains(says), "{arguments:?}: {ran:?}");
     }
     let listed = server.run(&["simulate", "--scenarios"]).await?;
-    ensure!(listed.code == 0 && listed.stdout.contains("day") && listed.stdout.contains("storm"), "{listed:?}");
+    ensure!(
+        listed.code == 0 && listed.stdout.contains("day") && listed.stdout.contains("storm"),
+        "{listed:?}"
+    );
     let text = server.run(&["simulate", "--print-scenario", "day"]).await?;
     ensure!(text.code == 0 && text.stdout.contains("[arrivals]"), "{text:?}");
     Ok(())

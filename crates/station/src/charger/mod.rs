@@ -242,6 +242,7 @@ impl Charger {
             self.config.statistics.disconnected();
         }
         self.connected = false;
+        self.silence = None;
         self.ordinary.clear();
         self.books.lock().link = Link::Offline;
         let restarts = self.finish.is_some_and(|finish| finish.restart);
@@ -310,7 +311,8 @@ impl Charger {
 
     /// The next CALL, if there is one and none is open.
     pub(crate) fn poll_call(&mut self, now: Moment) -> Option<Call> {
-        if !self.connected || self.in_flight.is_some() {
+        // A line that has failed carries nothing, also in the moment before it is dropped.
+        if !self.connected || self.silence.is_some() || self.in_flight.is_some() {
             return None;
         }
         let purpose = self.next_purpose(now)?;
@@ -326,7 +328,7 @@ impl Charger {
 
     /// What else is to be done.
     pub(crate) fn poll_wish(&mut self, now: Moment) -> Option<Wish> {
-        if let Some(wait) = self.silence.take() {
+        if let Some(wait) = self.silence {
             return Some(Wish::Silence(wait));
         }
         let finish = self.finish?;
@@ -458,8 +460,10 @@ impl Charger {
     fn end_all(&mut self, reason: Reason, now: Moment) {
         for id in 1..=self.config.connectors.max(1) {
             self.end(id, reason, now);
-            if let Some(connector) = self.connector(id) {
-                connector.guest = None;
+            let Some(connector) = self.connector(id) else { continue };
+            connector.guest = None;
+            if connector.next_car.is_none() && connector.broken.is_none() {
+                self.await_car(id, false, now);
             }
             self.refresh(id, now);
         }

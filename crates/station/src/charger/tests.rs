@@ -1,5 +1,7 @@
 //! The charger with a fake clock and a scripted central system. Everything that it says is judged by the schemas.
 
+mod behaviour;
+
 use super::{Call, Charger, End, Moment, Reply, Wish};
 use crate::{Books, BooksHandle, Config, Link};
 use serde_json::{Value, json};
