@@ -2,13 +2,14 @@
 //!
 //! [`client`] is for whoever writes a station: [`client::Station`] with a socket and `async`, [`client::Client`] without.
 //!
-//! [`Simulated`] connects to a central system, boots, reports its connectors, charges cars and bills them, in OCPP 1.6 or
-//! 2.0.1, and does what it is told. It is for demonstrations and tests: its meters add up, it keeps what it could not
-//! bill while it was offline, and its [`Books`] say what the central system must have in the end. It models neither
-//! the electrical side nor smart charging, and keeps nothing on disk.
+//! [`Simulated`] connects to a central system, boots, reports its connectors, charges cars and bills them, in OCPP 1.6,
+//! 2.0.1 or 2.1, and does what it is told: its meters add up, it obeys charging profiles and settings, it keeps what it
+//! could not bill while it was offline, and its [`Books`] say what the central system must have in the end. A
+//! [`Population`] of them lives through a [`Scenario`]. They model no phases that differ, no certificates and no
+//! variable monitoring, upload and install no real files, and keep nothing on disk.
 //!
-//! What it does is decided in [`charger`](self) without I/O and with time as an argument; the driver around it is one
-//! loop over a socket and a timer.
+//! What a station does is decided without I/O and with time as an argument; the driver around it is one loop over a
+//! socket and a timer.
 //!
 //! ```no_run
 //! use switchboard_station::{Config, Simulated};

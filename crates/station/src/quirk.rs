@@ -144,7 +144,7 @@ impl Quirk {
                     payload["imsi"] = "".into();
                 }
                 ("BootNotification", _) => {
-                    payload["chargingStation"]["modem"] = json!({ "iccid": "", "imsi": "" })
+                    payload["chargingStation"]["modem"] = json!({ "iccid": "", "imsi": "" });
                 }
                 ("StatusNotification", Version::V16) => {
                     payload["info"] = "".into();
@@ -222,10 +222,12 @@ impl Quirk {
                     members.remove("triggerReason");
                 }
             }
-            Self::TransactionZero if action == "MeterValues" && version == Version::V16 => {
-                if payload.get("transactionId").is_none() {
-                    payload["transactionId"] = 0.into();
-                }
+            Self::TransactionZero
+                if action == "MeterValues"
+                    && version == Version::V16
+                    && payload.get("transactionId").is_none() =>
+            {
+                payload["transactionId"] = 0.into();
             }
             Self::StatusOfZero if action == "StatusNotification" && version != Version::V16 => {
                 payload["evseId"] = 0.into();

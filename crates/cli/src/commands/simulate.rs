@@ -179,14 +179,14 @@ async fn live(command: &Simulate, plan: &Plan, check: Option<books::Server>) -> 
         Some(server) => Some(server.compare(&population).await?),
         None => None,
     };
-    sum_up(command, plan, &population, compared)
+    sum_up(command, plan, &population, compared.as_ref())
 }
 
 fn sum_up(
     command: &Simulate,
     plan: &Plan,
     population: &Population,
-    compared: Option<Compared>,
+    compared: Option<&Compared>,
 ) -> Result<Exit, Failure> {
     let stations = population.summary();
     let (age, hours) = population.age();
@@ -194,7 +194,7 @@ fn sum_up(
     let millis = |share| latencies.quantile(share).map(|latency| latency.as_secs_f64() * 1000.0);
     let figures = population.figures();
     let told = stations.iter().all(switchboard_station::Summary::is_consistent);
-    let equal = compared.as_ref().is_none_or(|compared| compared.differences.is_empty());
+    let equal = compared.is_none_or(|compared| compared.differences.is_empty());
     let transactions: u64 = stations.iter().map(|one| one.transactions).sum();
     let energy_wh: u64 = stations.iter().map(|one| one.energy_wh).sum();
     if command.json {
@@ -222,7 +222,7 @@ fn sum_up(
             "p50Ms": millis(0.5),
             "p99Ms": millis(0.99),
             "consistent": told && equal,
-            "check": compared.as_ref().map(Compared::json),
+            "check": compared.map(Compared::json),
             "perStation": stations,
         });
         output::line(summary.to_string())?;
@@ -255,7 +255,7 @@ fn sum_up(
             output::line(format!("the last connection that failed: {}", output::printable(&why)))?;
         }
         show_wrong(&stations)?;
-        if let Some(compared) = &compared {
+        if let Some(compared) = compared {
             compared.print()?;
         }
         if told && compared.is_none() {

@@ -319,10 +319,10 @@ impl Charger {
                 }
             }
             "DiagnosticsStatusNotification" => {
-                self.notice("DiagnosticsStatusNotification", json!({ "status": "Idle" }))
+                self.notice("DiagnosticsStatusNotification", json!({ "status": "Idle" }));
             }
             "FirmwareStatusNotification" => {
-                self.notice("FirmwareStatusNotification", json!({ "status": "Idle" }))
+                self.notice("FirmwareStatusNotification", json!({ "status": "Idle" }));
             }
             "LogStatusNotification" => self.notice("LogStatusNotification", json!({ "status": "Idle" })),
             _ => return "NotImplemented",

@@ -210,15 +210,15 @@ impl Charger {
             _ => return json!({ "status": "NotSupported" }),
         };
         let items = device_model::report(&self.settings, &self.evses(), which);
-        self.notify_report(&request["requestId"], items, now)
+        self.notify_report(&request["requestId"], &items, now)
     }
 
     pub(super) fn report(&mut self, request: &Value, now: Moment) -> Value {
         let items = device_model::report(&self.settings, &self.evses(), Which::Asked(request));
-        self.notify_report(&request["requestId"], items, now)
+        self.notify_report(&request["requestId"], &items, now)
     }
 
-    fn notify_report(&mut self, id: &Value, items: Vec<Value>, now: Moment) -> Value {
+    fn notify_report(&mut self, id: &Value, items: &[Value], now: Moment) -> Value {
         if items.is_empty() {
             // 2.0.1 B08.FR.04.
             return json!({ "status": "EmptyResultSet" });

@@ -164,7 +164,7 @@ impl Charger {
         let connectors = (1..=config.connectors.max(1))
             .map(|id| Connector::new(id, f64::from(random.u32(1_000..2_000_000)), power_w))
             .collect();
-        let pace = config.pace.clone().unwrap_or_else(|| Pace::new(config.speed, now.at));
+        let pace = config.pace.unwrap_or_else(|| Pace::new(config.speed, now.at));
         let mut charger = Self {
             settings: Configuration::new(&config),
             profiles: Profiles::default(),

@@ -372,6 +372,7 @@ mod tests {
         jiff::Timestamp::from_millisecond(ms).unwrap().to_string()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write schedules in place")]
     fn profile(id: i64, purpose: &str, level: i64, kind: &str, schedule: Value) -> Value {
         json!({ "chargingProfileId": id, "stackLevel": level, "chargingProfilePurpose": purpose,
             "chargingProfileKind": kind, "chargingSchedule": schedule })
