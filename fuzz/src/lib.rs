@@ -3,4 +3,5 @@
 
 pub mod decode;
 pub mod frames;
+pub mod inflate;
 pub mod operations;

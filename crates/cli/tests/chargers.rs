@@ -96,6 +96,8 @@ async fn boots_authorizes_and_charges(test: &str, software: Software) -> Result<
     assert_eq!(station["id"], "CP001");
     assert_eq!(station["connected"], true);
     assert_eq!(station["registration"], "accepted");
+    // Both libraries offer it, so that all of this went compressed.
+    assert_eq!(station["compressed"], true);
     Ok(())
 }
 
