@@ -32,7 +32,8 @@ logging.getLogger("ocpp").setLevel(logging.CRITICAL)
 
 
 def say(**what):
-    print(json.dumps(what), flush=True)
+    # The library reads some numbers as decimals.
+    print(json.dumps(what, default=float), flush=True)
 
 
 def now():
@@ -105,12 +106,76 @@ class Station201(ocpp.v201.ChargePoint):
         return result201.Reset(status="Accepted")
 
 
+def obeys(station_class, results, defaults):
+    """Gives a station class a handler for each action: it tells that it was called, and answers as it was told to."""
+
+    def handler_of(action):
+        def handler(self, **payload):
+            say(event="called", action=action, payload=payload)
+            return getattr(results, action)(**self.driver.answers.get(action, defaults[action]))
+
+        # The library finds handlers by the names of their functions.
+        handler.__name__ = f"on_{action}"
+        return on(action)(handler)
+
+    for action in defaults:
+        setattr(station_class, f"on_{action}", handler_of(action))
+
+
+PERIOD = {"start_period": 0, "limit": 16.0}
+obeys(
+    Station16,
+    result16,
+    {
+        "UpdateFirmware": {},
+        "GetDiagnostics": {"file_name": "log.zip"},
+        "ReserveNow": {"status": "Accepted"},
+        "CancelReservation": {"status": "Accepted"},
+        "SetChargingProfile": {"status": "Accepted"},
+        "ClearChargingProfile": {"status": "Accepted"},
+        "GetCompositeSchedule": {
+            "status": "Accepted",
+            "connector_id": 1,
+            "schedule_start": "2026-11-22T10:00:00Z",
+            "charging_schedule": {"charging_rate_unit": "A", "charging_schedule_period": [PERIOD]},
+        },
+        "TriggerMessage": {"status": "Accepted"},
+    },
+)
+obeys(
+    Station201,
+    result201,
+    {
+        "UpdateFirmware": {"status": "Accepted"},
+        "GetLog": {"status": "Accepted", "filename": "log.zip"},
+        "ReserveNow": {"status": "Accepted"},
+        "CancelReservation": {"status": "Accepted"},
+        "SetChargingProfile": {"status": "Accepted"},
+        "ClearChargingProfile": {"status": "Accepted"},
+        "GetCompositeSchedule": {
+            "status": "Accepted",
+            "schedule": {
+                "evse_id": 1,
+                "duration": 3600,
+                "schedule_start": "2026-11-22T10:00:00Z",
+                "charging_rate_unit": "A",
+                "charging_schedule_period": [PERIOD],
+            },
+        },
+        "TriggerMessage": {"status": "Accepted"},
+        "GetBaseReport": {"status": "Accepted"},
+    },
+)
+
+
 class Driver16:
     """The tests' requests in the terms of 1.6."""
 
     station_class = Station16
+    calls = call16
 
     def __init__(self):
+        self.answers = {}
         self.station = None
         self.socket = None
         self.reading = None
@@ -158,8 +223,22 @@ class Driver16:
     async def call(self, payload):
         return await self.station.call(payload, suppress=False)
 
-    async def boot(self):
-        answer = await self.call(call16.BootNotification(charge_point_model="Peer", charge_point_vendor="PyPI"))
+    async def say(self, action, payload):
+        """Sends any message, in the library's own names."""
+        await self.call(getattr(self.calls, action)(**payload))
+        return {}
+
+    async def answer(self, action, answer):
+        """From now on the station answers so."""
+        self.answers[action] = answer
+        return {}
+
+    async def boot(self, firmware=None):
+        answer = await self.call(
+            call16.BootNotification(
+                charge_point_model="Peer", charge_point_vendor="PyPI", firmware_version=firmware
+            )
+        )
         return {"status": answer.status, "interval": answer.interval}
 
     async def heartbeat(self):
@@ -205,18 +284,18 @@ class Driver201(Driver16):
     """The tests' requests in the terms of 2.0.1."""
 
     station_class = Station201
+    calls = call201
 
     def __init__(self):
         super().__init__()
         self.sequence = 0
         self.started = None
 
-    async def boot(self):
-        answer = await self.call(
-            call201.BootNotification(
-                charging_station={"model": "Peer", "vendor_name": "PyPI"}, reason="PowerUp"
-            )
-        )
+    async def boot(self, firmware=None):
+        station = {"model": "Peer", "vendor_name": "PyPI"}
+        if firmware is not None:
+            station["firmware_version"] = firmware
+        answer = await self.call(call201.BootNotification(charging_station=station, reason="PowerUp"))
         return {"status": answer.status, "interval": answer.interval}
 
     async def heartbeat(self):
@@ -277,7 +356,7 @@ class Driver201(Driver16):
         return {}
 
 
-REQUESTS = ["connect", "misbehave", "drop", "boot", "heartbeat", "authorize", "report", "start", "meter", "stop"]
+REQUESTS = ["connect", "misbehave", "drop", "say", "answer", "boot", "heartbeat", "authorize", "report", "start", "meter", "stop"]
 
 
 async def main():

@@ -143,7 +143,8 @@ fn options(request: &Request) -> Result<Options, Problem> {
     Ok(options)
 }
 
-const fn name(outcome: &Outcome) -> &'static str {
+/// An outcome's name.
+pub(crate) const fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Answered(_) => "answered",
         Outcome::Refused { .. } => "refused",

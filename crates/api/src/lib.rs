@@ -1,8 +1,8 @@
 //! The HTTP interface of a running Switchboard: stations, commands, live traffic, transactions; health and metrics.
 //!
 //! [`router`] serves the API (JSON, `/v1/…`), [`admin::router`] what machines ask about the process itself. Neither reads
-//! files or the environment, and neither knows who processes the stations' calls: transactions come through the trait
-//! [`Transactions`]. Without a token the API serves programs of this machine only, and must be bound to a loopback address.
+//! files or the environment. What the books know and what an operator asks of stations goes to the [`Central`] system, if
+//! one runs in the process. Without a token the API serves programs of this machine only, and must be bound to a loopback address.
 
 pub mod admin;
 mod body;
@@ -10,16 +10,18 @@ mod commands;
 mod configuration;
 mod duties;
 mod guard;
+mod jobs;
 mod journal;
 mod judge;
 mod problem;
+mod reports;
 mod stations;
 mod tags;
 mod trace;
 mod transactions;
+mod trigger;
 
 pub use stations::{AccountError, StationView, account};
-pub use transactions::{TransactionView, Transactions};
 
 use axum::{
     Router,
@@ -57,8 +59,6 @@ pub struct Api {
     pub commander: Commander,
     /// The traffic, live and recorded.
     pub trace: Trace,
-    /// Who knows transactions, if anybody in this process does.
-    pub transactions: Option<Arc<dyn Transactions>>,
     /// The central system, if it runs in this process.
     pub central: Option<Arc<Central>>,
     /// The bearer token; none: loopback only.
@@ -85,7 +85,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/stations", get(stations::list).post(stations::register))
         .route("/v1/stations/{id}", get(stations::one).merge(delete(stations::remove)))
         .route("/v1/stations/{id}/commands", post(commands::send))
-        .route("/v1/transactions", get(transactions::list))
+        .merge(transactions::routes())
+        .merge(jobs::routes())
+        .merge(reports::routes())
+        .merge(trigger::routes())
         .route("/v1/trace", get(trace::watch))
         .route("/v1/journal", get(journal::list))
         .route("/v1/journal/{id}", delete(journal::settle))
@@ -124,10 +127,6 @@ impl State {
             let detail = "no central system runs in this process";
             Problem::new(StatusCode::NOT_FOUND, "no_central", detail)
         })
-    }
-
-    fn transactions(&self) -> Option<&dyn Transactions> {
-        self.0.api.transactions.as_deref()
     }
 
     fn token(&self) -> Option<&str> {

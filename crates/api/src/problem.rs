@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 use switchboard_bus::command::CommandError;
-use switchboard_central::StoreError;
+use switchboard_central::{OperationError, StoreError};
 use switchboard_directory::DirectoryError;
 
 /// Why a request was not served.
@@ -89,6 +89,18 @@ impl From<StoreError> for Problem {
             _ => (StatusCode::SERVICE_UNAVAILABLE, "books_away"),
         };
         Self::new(status, name, chain(&error))
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::UnknownStation(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_station", error.to_string())
+            }
+            OperationError::Store(error) => error.into(),
+            _ => Self::bad_request("invalid_request", error.to_string()),
+        }
     }
 }
 

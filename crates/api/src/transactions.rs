@@ -1,66 +1,33 @@
-//! `GET /v1/transactions`: what whoever processes the calls knows of transactions.
+//! `/v1/transactions`: what the books know of transactions.
 
 use crate::{State, problem::Problem, stations::station_id, time};
 use axum::{
-    Json,
-    extract::{Query, State as FromState},
+    Json, Router,
+    extract::{Path, Query, State as FromState},
     http::StatusCode,
+    routing::get,
 };
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use switchboard_rpc::StationId;
+use serde_json::value::RawValue;
+use switchboard_central::{
+    Alarm, MeterReading, OddStop, Transaction, TransactionDetail, TransactionEvent, TransactionFilter,
+};
 
 /// How many transactions an answer holds, unless the caller says otherwise.
 const LIMIT: usize = 50;
 /// And at most.
 const LIMIT_MAX: usize = 1000;
 
-/// Knows transactions: the processing side. The API shows what it says.
-pub trait Transactions: Send + Sync + fmt::Debug + 'static {
-    /// The newest transactions, of one station or of all, at most `limit`, the newest first.
-    ///
-    /// # Errors
-    /// A sentence for people about why they cannot be had now.
-    fn newest<'a>(
-        &'a self,
-        station: Option<&'a StationId>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<TransactionView>, String>>;
+/// The routes.
+pub(crate) fn routes() -> Router<State> {
+    Router::new().route("/v1/transactions", get(list)).route("/v1/transactions/{id}", get(one))
 }
 
 /// A transaction as the API shows it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TransactionView {
-    /// At which station.
-    pub station: String,
-    /// Its id, as the station knows it.
-    pub transaction_id: String,
-    /// At which connector (1.6) or EVSE (2.x), if that is known.
-    pub connector: Option<i64>,
-    /// The driver's tag. Shown only to those who ask for personal data.
-    pub token: Option<String>,
-    /// Whether it has ended.
-    pub ended: bool,
-    /// When it began, in milliseconds since 1970.
-    pub started_ms: Option<i64>,
-    /// When it ended.
-    pub ended_ms: Option<i64>,
-    /// What was charged so far, in Wh, as a decimal number; none if nothing is known.
-    pub energy_wh: Option<String>,
-    /// Why it ended, in the station's word.
-    pub reason: Option<String>,
-}
-
-/// The answer.
-#[derive(Serialize)]
-pub(crate) struct List {
-    transactions: Vec<Shown>,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
+    id: i64,
     station: String,
     transaction_id: String,
     connector: Option<i64>,
@@ -68,46 +35,155 @@ struct Shown {
     state: &'static str,
     started_at: Option<String>,
     ended_at: Option<String>,
-    energy_wh: Option<Box<serde_json::value::RawValue>>,
+    energy_wh: Option<Box<RawValue>>,
     reason: Option<String>,
+    meter_start_wh: Option<Box<RawValue>>,
+    meter_stop_wh: Option<Box<RawValue>>,
+    duration_seconds: Option<i64>,
+    authorization: Option<&'static str>,
+    charging_state: Option<String>,
+    reservation: Option<i64>,
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct List {
+    transactions: Vec<Shown>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ListQuery {
+struct ListQuery {
     station: Option<String>,
+    tag: Option<String>,
+    open: Option<bool>,
+    since: Option<String>,
+    until: Option<String>,
     limit: Option<usize>,
     #[serde(default)]
     personal: bool,
 }
 
-/// `GET /v1/transactions`
-pub(crate) async fn list(
+async fn list(
     FromState(state): FromState<State>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<List>, Problem> {
-    let Some(transactions) = state.transactions() else {
-        let detail = "no processing that knows transactions runs in this process";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no_transactions", detail));
-    };
-    let station = query.station.map(station_id).transpose()?;
-    let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let away = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "away", detail);
-    let list = transactions.newest(station.as_ref(), limit).await.map_err(away)?;
+    let mut filter = TransactionFilter::default();
+    filter.tenant = Some(state.tenant().to_owned());
+    filter.station = query.station.map(station_id).transpose()?.map(|station| station.to_string());
+    filter.token = query.tag;
+    filter.ended = query.open.map(|open| !open);
+    filter.since_ms = query.since.as_deref().map(moment).transpose()?;
+    filter.until_ms = query.until.as_deref().map(moment).transpose()?;
+    filter.limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let list = state.central()?.transactions(filter).await?;
     Ok(Json(List { transactions: list.into_iter().map(|one| show(one, query.personal)).collect() }))
 }
 
-fn show(one: TransactionView, personal: bool) -> Shown {
-    let number = |text: String| serde_json::value::RawValue::from_string(text).ok();
+/// A time in a query, in milliseconds since 1970.
+pub(crate) fn moment(text: &str) -> Result<i64, Problem> {
+    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).map_err(|_| {
+        Problem::bad_request("invalid_time", format!("{text:?} is no time like 2026-11-23T10:00:00Z"))
+    })
+}
+
+fn number(text: impl ToString) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.to_string()).ok()
+}
+
+fn show(one: Transaction, personal: bool) -> Shown {
+    let moments = one
+        .started
+        .as_ref()
+        .and_then(|moment| moment.ms)
+        .zip(one.stopped.as_ref().and_then(|moment| moment.ms));
     Shown {
+        // In 1.6 the number in the books is what the station was given.
+        transaction_id: one.remote_id.unwrap_or_else(|| one.id.to_string()),
+        id: one.id,
         station: one.station,
-        transaction_id: one.transaction_id,
-        connector: one.connector,
-        token: one.token.map(|token| if personal { token } else { "…".to_owned() }),
+        connector: one.evse,
+        token: one.token.map(|token| if personal { token.as_str().to_owned() } else { "…".to_owned() }),
         state: if one.ended { "ended" } else { "running" },
-        started_at: one.started_ms.map(time),
-        ended_at: one.ended_ms.map(time),
-        energy_wh: one.energy_wh.and_then(number),
-        reason: one.reason,
+        started_at: one.started.and_then(|moment| moment.ms).map(time),
+        ended_at: one.stopped.and_then(|moment| moment.ms).map(time),
+        energy_wh: one.energy.and_then(number),
+        reason: one.stop_reason,
+        meter_start_wh: one.meter_start.and_then(number),
+        meter_stop_wh: one.meter_stop.and_then(number),
+        duration_seconds: moments.map(|(start, end)| (end - start) / 1000),
+        authorization: one.authorization.map(switchboard_central::TokenStatus::as_str),
+        charging_state: one.charging_state,
+        reservation: one.reservation,
+    }
+}
+
+/// One transaction with all that belongs to it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    #[serde(flatten)]
+    transaction: Shown,
+    readings: Vec<Reading>,
+    events: Vec<TransactionEvent>,
+    oddities: Vec<Oddity>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reading {
+    at: String,
+    energy_wh: Option<Box<RawValue>>,
+    samples: Option<Box<RawValue>>,
+}
+
+/// Something that somebody should look at.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Oddity {
+    kind: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneQuery {
+    #[serde(default)]
+    personal: bool,
+}
+
+async fn one(
+    FromState(state): FromState<State>,
+    Path(id): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Result<Json<Detail>, Problem> {
+    let found = state.central()?.transaction_detail(state.tenant(), &id).await?;
+    let Some(found) = found else {
+        let detail = format!("there is no transaction {id}; switchboard transactions lists them");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_transaction", detail));
+    };
+    Ok(Json(detail(found, query.personal)))
+}
+
+fn detail(found: TransactionDetail, personal: bool) -> Detail {
+    let stop = |stop: OddStop| Oddity {
+        kind: stop.role,
+        detail: format!("a StopTransaction for transaction {} that ended nothing", stop.claimed),
+        // Its token has a name that no message has.
+        content: personal.then(|| RawValue::from_string(stop.content).ok()).flatten(),
+    };
+    let alarm = |alarm: Alarm| Oddity { kind: alarm.kind.to_string(), detail: alarm.detail, content: None };
+    let reading = |reading: MeterReading| Reading {
+        at: reading.at.ms.map_or(reading.at.text, time),
+        energy_wh: reading.energy.and_then(number),
+        samples: RawValue::from_string(reading.samples).ok(),
+    };
+    Detail {
+        transaction: show(found.transaction, personal),
+        readings: found.readings.into_iter().map(reading).collect(),
+        events: found.events,
+        oddities: found.odd_stops.into_iter().map(stop).chain(found.alarms.into_iter().map(alarm)).collect(),
     }
 }

@@ -6,44 +6,35 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, header},
 };
-use futures_util::{FutureExt, future::BoxFuture};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use switchboard_api::{Api, TransactionView, Transactions, admin, router};
+use switchboard_api::{Api, admin, router};
 use switchboard_bus::{Bus, Commander, InProcess};
+use switchboard_central::Central;
 use switchboard_directory::{Directory, Embedded, Locations};
 use switchboard_gateway::{Config, Gateway};
-use switchboard_rpc::StationId;
+use switchboard_router::Context;
+use switchboard_rpc::{StationId, Version};
 use switchboard_trace::Trace;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-#[derive(Debug)]
-struct OneTransaction;
-
-impl Transactions for OneTransaction {
-    fn newest<'a>(
-        &'a self,
-        station: Option<&'a StationId>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<TransactionView>, String>> {
-        if station.is_some_and(|station| station.as_str() == "AWAY") {
-            return async { Err("the books are away".to_owned()) }.boxed();
-        }
-        let one = TransactionView {
-            station: "CP1".to_owned(),
-            transaction_id: format!("of {limit}"),
-            connector: Some(1),
-            token: Some("SECRETTAG".to_owned()),
-            ended: true,
-            started_ms: Some(0),
-            ended_ms: Some(1),
-            energy_wh: Some("1234567890.10".to_owned()),
-            reason: None,
-        };
-        async { Ok(vec![one]) }.boxed()
+/// Books with one transaction in them.
+async fn books() -> Central {
+    let path = tempfile::tempdir().unwrap().keep().join("central.db");
+    let central = Central::open(switchboard_central::Config::at(path)).unwrap();
+    let context = Context::new(StationId::new("CP1", 48).unwrap(), Version::V201);
+    for (seq, kind, value) in [(0, "Started", "0"), (1, "Ended", "1234567890.10")] {
+        let payload = format!(
+            r#"{{"eventType":"{kind}","timestamp":"2026-01-01T10:0{seq}:00Z","triggerReason":"Authorized","seqNo":{seq},
+                "transactionInfo":{{"transactionId":"tx-7"}},"idToken":{{"idToken":"SECRETTAG","type":"ISO14443"}},
+                "meterValue":[{{"timestamp":"2026-01-01T10:0{seq}:00Z","sampledValue":[{{"value":{value}}}]}}]}}"#
+        );
+        let frame = format!(r#"[2,"{seq}","TransactionEvent",{payload}]"#);
+        assert!(central.router().answer(&context, frame.into()).await.frame.is_some());
     }
+    central
 }
 
 async fn api(token: Option<&str>) -> Router {
@@ -59,8 +50,7 @@ async fn api(token: Option<&str>) -> Router {
         directory,
         commander,
         trace,
-        transactions: Some(Arc::new(OneTransaction)),
-        central: None,
+        central: Some(Arc::new(books().await)),
         token: token.map(str::to_owned),
         data_dir: "/data".to_owned(),
         stations_listen: "127.0.0.1:8180".to_owned(),
@@ -190,7 +180,35 @@ async fn what_is_wrong_with_a_request_is_told_as_json() {
             400,
             "invalid_option",
         ),
-        ("the books are away", "GET", "/v1/transactions?station=AWAY", None, 503, "away"),
+        ("no such time", "GET", "/v1/transactions?since=yesterday", None, 400, "invalid_time"),
+        ("no such transaction", "GET", "/v1/transactions/tx-8", None, 404, "unknown_transaction"),
+        ("no such kind", "GET", "/v1/events?kind=x", None, 400, "unknown_kind"),
+        (
+            "a job for nobody",
+            "POST",
+            "/v1/stations/NOBODY/firmware",
+            Some(json!({ "url": "https://host/x" })),
+            404,
+            "unknown_station",
+        ),
+        (
+            "a profile that no station understands",
+            "POST",
+            "/v1/stations/CP1/profiles",
+            Some(
+                json!({ "connector": 1, "purpose": "station-max", "chargingRateUnit": "A", "chargingSchedulePeriod": [] }),
+            ),
+            400,
+            "invalid_request",
+        ),
+        (
+            "a trigger for one who is away",
+            "POST",
+            "/v1/stations/CP1/trigger",
+            Some(json!({ "message": "Heartbeat" })),
+            409,
+            "offline",
+        ),
     ] {
         let (found, body) = ask(&api, method, path, body).await;
         assert_eq!((found, &body["error"]), (status, &json!(error)), "{name}: {body}");
@@ -249,10 +267,23 @@ async fn tokens_of_drivers_are_shown_to_who_asks_for_them_and_energy_keeps_its_d
     };
     let shown = text("/v1/transactions?limit=7").await;
     assert!(
-        shown.contains("\"of 7\"") && shown.contains("1234567890.10") && !shown.contains("SECRETTAG"),
+        shown.contains("\"tx-7\"") && shown.contains("1234567890.10") && !shown.contains("SECRETTAG"),
         "{shown}"
     );
     assert!(text("/v1/transactions?personal=true").await.contains("SECRETTAG"));
+    let one = text("/v1/transactions/tx-7").await;
+    assert!(
+        one.contains("1234567890.10") && one.contains("\"Ended\"") && !one.contains("SECRETTAG"),
+        "{one}"
+    );
+    for (query, found) in [
+        ("tag=secrettag", true),
+        ("tag=other", false),
+        ("open=true", false),
+        ("since=2026-01-02T00:00:00Z", false),
+    ] {
+        assert_eq!(text(&format!("/v1/transactions?{query}")).await.contains("tx-7"), found, "{query}");
+    }
 }
 
 #[tokio::test]

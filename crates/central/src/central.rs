@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::decimal::Decimal;
 use crate::duty::{self, Agenda, Duty};
 use crate::handlers;
+use crate::operations::Watches;
 use crate::store::{Limits, OpenError, Store, StoreError, StoreStats};
 use crate::views::{
     Alarm, MeterReading, Notice, OddStop, Report, Station, Transaction, TransactionFilter, UnreadableMessage,
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) accepted: Accepted,
     pub(crate) agenda: Agenda,
+    pub(crate) watches: Arc<Watches>,
 }
 
 impl Central {
@@ -69,6 +71,7 @@ impl Central {
             clock,
             accepted: Accepted::default(),
             agenda: Agenda::default(),
+            watches: Arc::default(),
         })))
     }
 

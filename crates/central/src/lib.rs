@@ -55,7 +55,7 @@ pub use details::Details;
 pub use duty::{Attendance, Duty, DutyState, Line, Order};
 pub use operations::{
     Cycle, FirmwareRequest, LogKind, LogRequest, OperationError, Period, ProfileRequest, ReportBase,
-    ReservationRequest, Unit,
+    ReservationRequest, Trigger, Unit, Watch, composite_schedule,
 };
 pub use store::{OpenError, StoreError, StoreStats};
 pub use tags::{Tag, TagError, TagFilter, TagList};

@@ -2,9 +2,11 @@
 
 pub(crate) mod config;
 pub(crate) mod journal;
+pub(crate) mod operations;
 pub(crate) mod simulate;
 pub(crate) mod tags;
 mod trace;
+pub(crate) mod transactions;
 
 use crate::{
     exit::Exit,
@@ -57,11 +59,65 @@ pub(crate) enum Do {
             switchboard stations remove CP001"
     )]
     Stations(Stations),
-    /// List transactions
+    /// List transactions, or show one with all that belongs to it
     #[command(
-        after_help = "Examples:\n  switchboard transactions\n  switchboard transactions --station CP001 --json"
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard transactions\n  switchboard transactions --station CP001 --since 7d --json\n  \
+        switchboard transactions --open\n  switchboard transactions --tag A1 --since 2026-11-01T00:00:00Z --csv > november.csv\n  \
+        switchboard transactions show 59770001"
     )]
-    Transactions(Transactions),
+    Transactions(transactions::Transactions),
+    /// Update the firmware of stations, and see how far that is
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard firmware\n  switchboard firmware update CP001 --url https://example.com/fw-2.bin\n  switchboard firmware status CP001 --json"
+    )]
+    Firmware(operations::Firmware),
+    /// Have stations upload their logs, and see how far that is
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard logs\n  switchboard logs get CP001 --url ftp://user:password@example.com/logs/\n  switchboard logs status CP001 --json"
+    )]
+    Logs(operations::Logs),
+    /// List, make and cancel reservations
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  switchboard reservations\n  switchboard reservations make CP001 --connector 1 --tag A1 --until 30m\n  switchboard reservations cancel CP001 5977001"
+    )]
+    Reservations(operations::Reservations),
+    /// Say how much stations may take, and see what they say about it
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:\n  switchboard profiles CP001\n  switchboard profiles set CP001 --connector 0 --limit 16A --purpose tx-default\n  switchboard profiles schedule CP001 --connector 1 --duration 1h"
+    )]
+    Profiles(operations::Profiles),
+    /// Ask a station to send a message now, and see whether it comes
+    #[command(
+        after_help = "Examples:\n  switchboard trigger CP001 StatusNotification --connector 1\n  switchboard trigger CP001 BootNotification --wait 30s --json\n\n\
+        Exits with 0 if the message came, with 1 if the station refused, with 8 if it agreed and nothing came."
+    )]
+    Trigger(operations::Trigger),
+    /// List what stations of 2.x report in parts, or ask for it
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:\n  switchboard reports request CP001 --base full\n  switchboard reports CP001\n  switchboard reports show CP001 5977001 --json"
+    )]
+    Reports(operations::Reports),
+    /// Show the device model of a station of 2.x, as its reports told it
+    #[command(
+        after_help = "Examples:\n  switchboard device-model CP001\n  switchboard device-model CP001 --component OCPPCommCtrlr --json"
+    )]
+    DeviceModel(operations::DeviceModel),
+    /// Show what stations told by themselves: security events, monitors and other notifications
+    #[command(
+        after_help = "Examples:\n  switchboard events CP001\n  switchboard events --all --kind security --since 1d --json"
+    )]
+    Events(operations::Events),
+    /// Show what people should look at
+    #[command(after_help = "Examples:\n  switchboard alarms\n  switchboard alarms CP001 --json")]
+    Alarms(operations::Alarms),
     /// Say who may charge: register tags, group them, let them expire, and have stations keep lists of them
     #[command(
         args_conflicts_with_subcommands = true,
@@ -190,23 +246,6 @@ pub(crate) struct AddStation {
     pub(crate) json: bool,
 }
 
-/// List transactions.
-#[derive(Args, Debug)]
-pub(crate) struct Transactions {
-    /// Only those of this station
-    #[arg(long)]
-    pub(crate) station: Option<String>,
-    /// At most this many, the newest first
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) limit: u32,
-    /// Show drivers' tags and tokens
-    #[arg(long)]
-    pub(crate) show_personal: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Save what can be read of damaged databases.
 #[derive(Args, Debug)]
 pub(crate) struct Salvage {
@@ -249,14 +288,27 @@ fn command() -> Command {
     }
     command = command
         .mut_subcommand("salvage", |command| command.args(Setting::find("data_dir").map(setting_flag)));
-    for name in ["send", "stations", "transactions", "tags", "config", "trace", "journal"] {
+    for name in [
+        "send",
+        "stations",
+        "transactions",
+        "firmware",
+        "logs",
+        "reservations",
+        "profiles",
+        "trigger",
+        "reports",
+        "device-model",
+        "events",
+        "alarms",
+        "tags",
+        "config",
+        "trace",
+        "journal",
+    ] {
         command = command.mut_subcommand(name, |command| {
             let command = command.args(client_flags());
-            if matches!(name, "stations" | "tags" | "config" | "journal") {
-                command.mut_subcommands(|inner| inner.args(client_flags()))
-            } else {
-                command
-            }
+            command.mut_subcommands(|inner| inner.args(client_flags()))
         });
     }
     command
@@ -328,6 +380,26 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| "expected a duration, for example 30s, 500ms or 1m30s".to_owned())
 }
 
+/// A limit as people write it: amount and unit.
+fn parse_schedule_limit(text: &str) -> Result<(f64, &'static str), String> {
+    let wrong = || "expected a limit, for example 16A, 11kW or 11000W".to_owned();
+    let (number, factor, unit) = if let Some(number) = text.strip_suffix("kW") {
+        (number, 1000.0, "W")
+    } else if let Some(number) = text.strip_suffix('W') {
+        (number, 1.0, "W")
+    } else {
+        (text.strip_suffix('A').ok_or_else(wrong)?, 1.0, "A")
+    };
+    let amount: f64 = number.trim().parse().map_err(|_| wrong())?;
+    // A tenth is as fine as the wire has it; 7.4 kW must not become 7400.000000000001 W.
+    let tenths = amount * factor * 10.0;
+    let rounded = tenths.round();
+    let fine = (tenths - rounded).abs() < 1e-6;
+    (fine && amount >= 0.0).then_some((rounded / 10.0, unit)).ok_or_else(|| {
+        "the limit must be 0 or more, with at most one digit after the point in A or W".to_owned()
+    })
+}
+
 fn send_help() -> String {
     format!(
         "Examples:\n  switchboard send CP001 RemoteStartTransaction '{{\"idTag\":\"A1\"}}'\n  \
@@ -377,6 +449,15 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_as_people_write_them() {
+        for (text, expected) in
+            [("16A", (16.0, "A")), ("7.4kW", (7400.0, "W")), ("0W", (0.0, "W")), ("6.5A", (6.5, "A"))]
+        {
+            assert_eq!(parse_schedule_limit(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn wrong_command_lines_are_refused_with_exit_code_2() {
         for line in [
             "switchboard send CP1",
@@ -387,6 +468,13 @@ mod tests {
             "switchboard trace CP1 --slow 5",
             "switchboard stations add CP1 --password x --password-stdin",
             "switchboard fly",
+            "switchboard profiles set CP1 --connector 0 --purpose tx-default",
+            "switchboard profiles set CP1 --connector 0 --purpose tx-default --limit 16",
+            "switchboard profiles set CP1 --connector 0 --purpose tx-default --limit 16.25A",
+            "switchboard events",
+            "switchboard reports",
+            "switchboard profiles --json",
+            "switchboard firmware update CP1 --url x --signature y",
             "switchboard run --lisen x",
         ] {
             let error = parse(words(line)).unwrap_err();

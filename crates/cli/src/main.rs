@@ -75,6 +75,19 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
         Do::Tags(command) => on_one_thread(commands::tags::tags(command, &resolved.settings)),
         Do::Trace(command) => on_one_thread(commands::trace::trace(command, &resolved)),
         Do::Journal(command) => on_one_thread(commands::journal::journal(command, &resolved.settings)),
+        Do::Firmware(command) => on_one_thread(commands::jobs::firmware(command, &resolved.settings)),
+        Do::Logs(command) => on_one_thread(commands::jobs::logs(command, &resolved.settings)),
+        Do::Reservations(command) => {
+            on_one_thread(commands::reservations::reservations(command, &resolved.settings))
+        }
+        Do::Profiles(command) => on_one_thread(commands::profiles::profiles(command, &resolved.settings)),
+        Do::Trigger(command) => on_one_thread(commands::trigger::trigger(command, &resolved.settings)),
+        Do::Reports(command) => on_one_thread(commands::reports::reports(command, &resolved.settings)),
+        Do::DeviceModel(command) => {
+            on_one_thread(commands::reports::device_model(command, &resolved.settings))
+        }
+        Do::Events(command) => on_one_thread(commands::events::events(command, &resolved.settings)),
+        Do::Alarms(command) => on_one_thread(commands::events::alarms(command, &resolved.settings)),
         Do::Salvage(command) => commands::salvage::salvage(&command, &resolved.settings),
         Do::Simulate(command) => commands::simulate::simulate(&command, &resolved.settings),
         Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),

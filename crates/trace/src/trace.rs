@@ -52,6 +52,12 @@ impl fmt::Debug for Trace {
 }
 
 impl Trace {
+    /// What makes this trace's texts fit to be shown, for texts of stations that come from elsewhere.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.0.redactor
+    }
+
     /// Follows a gateway's traffic in a thread of its own. Its metrics are registered under `switchboard_trace_…`.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ impl FromCall<Central> for Call {
     fn from_call(parts: &Parts<'_>, central: &Central) -> Result<Self, CallError> {
         let context = parts.context;
         central.0.agenda.heard(&context.tenant, &context.station);
+        central.0.watches.heard(&context.tenant, &context.station, parts.action);
         Ok(Self {
             tenant: context.tenant.clone(),
             station: context.station.clone(),

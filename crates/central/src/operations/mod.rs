@@ -12,6 +12,7 @@ mod report;
 mod request;
 mod reservation;
 mod schedule;
+mod trigger;
 
 pub use firmware::FirmwareRequest;
 pub use log::{LogKind, LogRequest};
@@ -20,13 +21,15 @@ pub use report::ReportBase;
 pub use request::OperationError;
 pub use reservation::ReservationRequest;
 pub use schedule::{Cycle, Period, Unit};
+pub(crate) use trigger::Watches;
+pub use trigger::{Trigger, Watch};
 
 use crate::books::Ledger;
 use crate::duty::{self, Duty, Kind, Make, Settled};
 use crate::store::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchboard_messages::{Violation, v16, v21, v201};
 use switchboard_router::Outcome;
 use switchboard_rpc::Version;
@@ -147,6 +150,11 @@ fn checked_call<O: Operation>(
     now_ms: i64,
 ) -> Result<(&'static str, String), String> {
     let (action, payload) = O::call(context, version, now_ms)?;
+    Ok((action, checked(action, payload, version)?))
+}
+
+/// The text of a payload that is valid, or why it is not.
+fn checked(action: &str, payload: Value, version: Version) -> Result<String, String> {
     let payload = without_nulls(payload).to_string();
     let violations = match version {
         Version::V16 => v16::validate(action, false, payload.as_bytes()),
@@ -154,7 +162,7 @@ fn checked_call<O: Operation>(
         Version::V21 => v21::validate(action, false, payload.as_bytes()),
     };
     match violations.as_deref() {
-        Some([]) => Ok((action, payload)),
+        Some([]) => Ok(payload),
         Some(violations) => {
             let place =
                 |violation: &Violation| format!("{}: expected {}", violation.pointer, violation.expected);
@@ -163,6 +171,21 @@ fn checked_call<O: Operation>(
         }
         None => Err(format!("OCPP {version} has no {action}")),
     }
+}
+
+/// The call that asks a station what it would let a connector have over some time: action and payload.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn composite_schedule(
+    version: Version,
+    connector: i64,
+    duration: i64,
+    unit: Option<Unit>,
+) -> Result<(&'static str, String), String> {
+    let name = if version == Version::V16 { "connectorId" } else { "evseId" };
+    let payload = json!({name: connector, "duration": duration, "chargingRateUnit": unit.map(Unit::as_str)});
+    Ok(("GetCompositeSchedule", checked("GetCompositeSchedule", payload, version)?))
 }
 
 /// A payload without the members that are null, so that what is optional can be written down as it comes.

@@ -4,7 +4,6 @@
 //! whoever is asked something is there before whoever asks, and what was taken is written before its keeper goes.
 
 mod banner;
-mod books;
 mod demo;
 mod limits;
 mod line;
@@ -182,7 +181,6 @@ impl Running {
             directory: Arc::clone(&directory),
             commander,
             trace: trace.clone(),
-            transactions: Some(Arc::new(books::Books(central.clone()))),
             central: Some(Arc::new(central.clone())),
             token: settings.api_token.as_ref().map(|token| token.0.clone()),
             data_dir: data_dir.display().to_string(),
