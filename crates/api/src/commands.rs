@@ -92,6 +92,13 @@ pub(crate) async fn send(
         let versions = spoken.as_ref().map_or(&Version::ALL[..], std::slice::from_ref);
         judge(versions, &request.action, payload.as_bytes())?;
     }
+    if let Some(central) = &state.0.api.central {
+        // What this asks a pending station to send must be let through.
+        let noted = central.before_call(&key.tenant, &key.station, &request.action, payload.as_bytes()).await;
+        if let Err(error) = noted {
+            tracing::warn!(station = %key.station, error = &error as &dyn std::error::Error, "what is asked for could not be noted");
+        }
+    }
     let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
     let outcome =
         state.commander().command(&key.tenant, &key.station, &request.action, payload, options).await?;

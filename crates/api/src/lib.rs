@@ -13,6 +13,7 @@ mod guard;
 mod jobs;
 mod journal;
 mod judge;
+mod policy;
 mod problem;
 mod reports;
 mod stations;
@@ -85,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/stations", get(stations::list).post(stations::register))
         .route("/v1/stations/{id}", get(stations::one).merge(delete(stations::remove)))
         .route("/v1/stations/{id}/commands", post(commands::send))
+        .route("/v1/stations/{id}/policy", get(policy::show).put(policy::set).delete(policy::clear))
         .merge(transactions::routes())
         .merge(jobs::routes())
         .merge(reports::routes())

@@ -1,6 +1,6 @@
 //! The central system as a whole: opened once, asked by handlers, the command line and the API, and closed at the end.
 
-use crate::books::{Ledger, Rules, query};
+use crate::books::{Rules, query};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decimal::Decimal;
@@ -16,8 +16,8 @@ use bytestring::ByteString;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use switchboard_router::Router;
 use switchboard_router::once::Once;
-use switchboard_router::{Registration, Router};
 use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
 
@@ -271,30 +271,6 @@ impl Central {
             .await
     }
 
-    /// Lays down how a station's next BootNotification is answered; none: as configured. The station need not have sent
-    /// anything yet; `version` matters only then.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn set_registration(
-        &self,
-        tenant: &str,
-        station: &StationId,
-        version: switchboard_rpc::Version,
-        registration: Option<Registration>,
-    ) -> Result<(), StoreError> {
-        let (tenant, station, now_ms, rules) =
-            (tenant.to_owned(), station.clone(), self.0.clock.now_ms(), self.rules());
-        self.0
-            .store
-            .write(move |transaction| {
-                let name = version.as_str();
-                let ledger = Ledger::open(transaction, &tenant, station.as_str(), name, now_ms, rules)?;
-                ledger.set_policy(registration.map(registration_name))
-            })
-            .await
-    }
-
     pub(crate) async fn of_station<R: Send + 'static>(
         &self,
         tenant: &str,
@@ -310,15 +286,6 @@ impl Central {
                 None => Ok(otherwise),
             })
             .await
-    }
-}
-
-/// A registration as the wire and the books call it.
-pub(crate) const fn registration_name(registration: Registration) -> &'static str {
-    match registration {
-        Registration::Accepted => "Accepted",
-        Registration::Pending => "Pending",
-        Registration::Rejected => "Rejected",
     }
 }
 

@@ -27,9 +27,10 @@ pub struct Config {
     pub path: PathBuf,
     /// How BootNotifications are answered where nothing else was laid down for the station.
     pub registration: Registration,
-    /// What an accepted station is told about heartbeats, and what any other is told to wait before it boots again. Whole
-    /// seconds are told; zero leaves it to the station.
+    /// What an accepted station is told about heartbeats. Whole seconds are told; zero leaves it to the station.
     pub heartbeat_interval: Duration,
+    /// How long any other station is told to wait before it boots again, likewise.
+    pub boot_interval: Duration,
     /// Whether tokens that are not in the books may charge.
     pub unknown_tokens: UnknownTokens,
     /// Whether a token may have only one transaction at a time. Repeats of a StartTransaction are never refused by it.
@@ -56,6 +57,7 @@ impl Default for Config {
             path: PathBuf::from("switchboard-data/central.db"),
             registration: Registration::Accepted,
             heartbeat_interval: Duration::from_secs(300),
+            boot_interval: Duration::from_secs(60),
             unknown_tokens: UnknownTokens::WhileNone,
             refuse_concurrent: false,
             refuse_unregistered_16: false,
@@ -73,10 +75,5 @@ impl Config {
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), ..Self::default() }
-    }
-
-    /// The interval as BootNotification tells it.
-    pub(crate) fn interval_seconds(&self) -> i64 {
-        i64::try_from(self.heartbeat_interval.as_secs()).unwrap_or(i64::MAX).min(i64::from(i32::MAX))
     }
 }

@@ -41,6 +41,7 @@ mod duty;
 mod handlers;
 mod metrics;
 mod operations;
+mod registration;
 mod store;
 mod tags;
 mod views;
@@ -57,7 +58,9 @@ pub use operations::{
     Cycle, FirmwareRequest, LogKind, LogRequest, OperationError, Period, ProfileRequest, ReportBase,
     ReservationRequest, Trigger, Unit, Watch, composite_schedule,
 };
+pub use registration::BootPolicy;
 pub use store::{OpenError, StoreError, StoreStats};
+pub use switchboard_router::Registration;
 pub use tags::{Tag, TagError, TagFilter, TagList};
 pub use views::{
     Alarm, Attribute, Connector, DesiredProfile, DeviceVariable, EventFilter, Events, Job, Jobs,

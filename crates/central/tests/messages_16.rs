@@ -4,7 +4,7 @@ mod common;
 
 use common::{NOW_MS, Site, meter, start, stop, with};
 use serde_json::json;
-use switchboard_central::TokenStatus;
+use switchboard_central::{BootPolicy, TokenStatus};
 use switchboard_router::Registration;
 
 #[tokio::test]
@@ -37,11 +37,42 @@ async fn a_boot_is_answered_as_configured_and_as_laid_down_for_the_station() {
     assert_eq!(station.call("BootNotification", boot.clone()).await["status"], "Pending");
     let context = station.next();
     let (tenant, id) = (context.tenant.clone(), context.station.clone());
-    let accept = Some(Registration::Accepted);
-    site.central.set_registration(&tenant, &id, context.version, accept).await.unwrap();
+    let accept = Some(BootPolicy::new(Registration::Accepted));
+    site.central.set_boot_policy(&tenant, &id, accept).await.unwrap();
     assert_eq!(station.call("BootNotification", boot.clone()).await["status"], "Accepted");
-    site.central.set_registration(&tenant, &id, context.version, Some(Registration::Rejected)).await.unwrap();
+    site.central.set_boot_policy(&tenant, &id, Some(BootPolicy::new(Registration::Rejected))).await.unwrap();
     assert_eq!(station.call("BootNotification", boot).await["status"], "Rejected");
+}
+
+/// L08: the interval of one that is not accepted is how long it waits before it boots again.
+#[tokio::test]
+async fn the_interval_of_a_boot_follows_its_answer_and_what_was_laid_down() {
+    let site = Site::new();
+    let station = site.v16("CP1");
+    let boot = async || {
+        let boot = json!({"chargePointVendor": "V", "chargePointModel": "M"});
+        let answer = station.call("BootNotification", boot).await;
+        (answer["status"].as_str().unwrap().to_owned(), answer["interval"].as_i64().unwrap())
+    };
+    assert_eq!(boot().await, ("Accepted".to_owned(), 300));
+    let id = station.next().station;
+    let mut policy = BootPolicy::new(Registration::Pending);
+    site.central.set_boot_policy("default", &id, Some(policy)).await.unwrap();
+    assert_eq!(boot().await, ("Pending".to_owned(), 60));
+    policy.interval = Some(std::time::Duration::from_secs(5));
+    site.central.set_boot_policy("default", &id, Some(policy)).await.unwrap();
+    assert_eq!(boot().await, ("Pending".to_owned(), 5));
+    assert_eq!(site.central.boot_policy("default", &id).await.unwrap(), Some(policy));
+    site.central.set_boot_policy("default", &id, None).await.unwrap();
+    assert_eq!(boot().await, ("Accepted".to_owned(), 300));
+    // It may be laid down before the station says anything.
+    let other = switchboard_rpc::StationId::new("CP2", 48).unwrap();
+    site.central
+        .set_boot_policy("default", &other, Some(BootPolicy::new(Registration::Rejected)))
+        .await
+        .unwrap();
+    let boot = json!({"chargePointVendor": "V", "chargePointModel": "M"});
+    assert_eq!(site.v16("CP2").call("BootNotification", boot).await["status"], "Rejected");
 }
 
 #[tokio::test]

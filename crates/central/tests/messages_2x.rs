@@ -4,7 +4,7 @@ mod common;
 
 use common::{Site, event, with};
 use serde_json::{Value, json};
-use switchboard_central::TokenStatus;
+use switchboard_central::{BootPolicy, TokenStatus};
 use switchboard_router::Registration;
 use switchboard_rpc::Version;
 
@@ -53,18 +53,57 @@ async fn until_it_is_accepted_a_station_may_only_boot() {
         let begin = event("Started", "tx", 0, "2026-01-01T10:00:00Z");
         assert_eq!(station.refusal("TransactionEvent", begin).await, "SecurityError");
         let context = station.next();
-        let accept = Some(Registration::Accepted);
-        site.central.set_registration("default", &context.station, version, accept).await.unwrap();
+        let accept = Some(BootPolicy::new(Registration::Accepted));
+        site.central.set_boot_policy("default", &context.station, accept).await.unwrap();
         assert_eq!(station.call("BootNotification", boot.clone()).await["status"], "Accepted");
         for (action, payload) in calls() {
             station.call(action, payload).await;
         }
-        let reject = Some(Registration::Rejected);
-        site.central.set_registration("default", &context.station, version, reject).await.unwrap();
+        let reject = Some(BootPolicy::new(Registration::Rejected));
+        site.central.set_boot_policy("default", &context.station, reject).await.unwrap();
         assert_eq!(station.call("BootNotification", boot).await["status"], "Rejected");
         for (action, payload) in calls() {
             assert_eq!(station.refusal(action, payload).await, "SecurityError", "{action}");
         }
+    }
+}
+
+/// L08
+#[tokio::test]
+async fn what_a_pending_station_was_asked_for_is_let_through_for_a_while() {
+    for version in TWO {
+        let site = Site::with(|config| config.registration = Registration::Pending);
+        let station = site.connect("CS1", version);
+        let id = station.next().station;
+        let trigger = async |message: &str| {
+            let payload = json!({"requestedMessage": message}).to_string();
+            site.central.before_call("default", &id, "TriggerMessage", payload.as_bytes()).await.unwrap();
+        };
+        let status = json!({"timestamp": "2026-01-01T00:00:00Z", "connectorStatus": "Available", "evseId": 1, "connectorId": 1});
+        trigger("StatusNotification").await;
+        assert_eq!(station.refusal("StatusNotification", status.clone()).await, "SecurityError");
+
+        let boot = json!({"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}});
+        assert_eq!(station.call("BootNotification", boot.clone()).await["status"], "Pending");
+        assert_eq!(station.refusal("StatusNotification", status.clone()).await, "SecurityError");
+        trigger("StatusNotification").await;
+        trigger("Heartbeat").await;
+        // One for each connector.
+        for _ in 0..2 {
+            station.call("StatusNotification", status.clone()).await;
+        }
+        station.call("Heartbeat", json!({})).await;
+        let authorize = json!({"idToken": {"idToken": "T", "type": "Central"}});
+        assert_eq!(station.refusal("Authorize", authorize).await, "SecurityError");
+        site.pass(121_000);
+        assert_eq!(station.refusal("StatusNotification", status.clone()).await, "SecurityError");
+        assert_eq!(station.refusal("Heartbeat", json!({})).await, "SecurityError");
+
+        let reject = Some(BootPolicy::new(Registration::Rejected));
+        site.central.set_boot_policy("default", &id, reject).await.unwrap();
+        assert_eq!(station.call("BootNotification", boot).await["status"], "Rejected");
+        trigger("StatusNotification").await;
+        assert_eq!(station.refusal("StatusNotification", status).await, "SecurityError");
     }
 }
 

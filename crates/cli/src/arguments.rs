@@ -3,10 +3,13 @@
 pub(crate) mod config;
 pub(crate) mod journal;
 pub(crate) mod operations;
+mod policy;
 pub(crate) mod simulate;
 pub(crate) mod tags;
 mod trace;
 pub(crate) mod transactions;
+
+pub(crate) use policy::{PolicyName, StationPolicy};
 
 use crate::{
     exit::Exit,
@@ -224,6 +227,14 @@ pub(crate) enum StationsAction {
         #[arg(long)]
         json: bool,
     },
+    /// Show or lay down how a station's BootNotifications are answered
+    #[command(
+        after_help = "Examples:\n  switchboard stations policy CP001\n  switchboard stations policy CP001 pending --interval 60\n  \
+        switchboard stations policy CP001 accepted --json\n  switchboard stations policy CP001 default\n\n\
+        Takes effect with the station's next boot: OCPP has no other way to take a registration back. One that is pending\n\
+        and connected is asked to boot at once. Needs a running process."
+    )]
+    Policy(StationPolicy),
 }
 
 /// Register a station.

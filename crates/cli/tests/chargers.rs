@@ -1,4 +1,4 @@
-//! The real server seen by chargers that others wrote: PyPI's `ocpp` in 1.6 and 2.0.1, npm's `ocpp-rpc` in 1.6.
+//! The real server seen by chargers that others wrote: PyPI's `ocpp` in 1.6, 2.0.1 and 2.1, npm's `ocpp-rpc` in 1.6.
 //!
 //! Each scenario is written once and is one test for each of them. They check all that we send against the official
 //! schemas by themselves, and whatever they find wrong fails the test.
@@ -28,6 +28,7 @@ macro_rules! scenarios {
     ($($scenario:ident)*) => {
         scenarios!(Python16, python_1_6: $($scenario)*);
         scenarios!(Python201, python_2_0_1: $($scenario)*);
+        scenarios!(Python21, python_2_1: $($scenario)*);
         scenarios!(Node16, node_1_6: $($scenario)*);
     };
 }
@@ -42,6 +43,7 @@ scenarios! {
     is_turned_away_without_a_common_subprotocol
     loses_its_line_to_its_own_newer_one
     has_one_transaction_although_the_server_was_killed_in_the_middle
+    is_pending_or_rejected_until_it_is_accepted
 }
 
 /// A server, and a charger that is connected to it; none if the test is skipped.
@@ -106,7 +108,7 @@ async fn starts_and_stops_when_told_from_our_side(test: &str, software: Software
     charger.does("boot", json!({})).await?;
 
     let (start, payload) = match software {
-        Software::Python201 => (
+        Software::Python201 | Software::Python21 => (
             "RequestStartTransaction",
             json!({ "idToken": { "idToken": "R1", "type": "ISO14443" }, "remoteStartId": 7, "evseId": 1 }),
         ),
@@ -121,7 +123,7 @@ async fn starts_and_stops_when_told_from_our_side(test: &str, software: Software
 
     let transaction = charger.does("start", started("R1", 0)).await?["transaction"].clone();
     let (stop, wrong) = match software {
-        Software::Python201 => ("RequestStopTransaction", json!("no-such-transaction")),
+        Software::Python201 | Software::Python21 => ("RequestStopTransaction", json!("no-such-transaction")),
         Software::Python16 | Software::Node16 => ("RemoteStopTransaction", json!(2_000_000_000)),
     };
     let answer = send(&server, "CP002", stop, &json!({ "transactionId": wrong }), &[]).await?;
@@ -145,7 +147,7 @@ async fn refuses_what_it_does_not_know(test: &str, software: Software) -> Result
     assert_eq!(outcome["code"], code, "{outcome}");
     // Refusing costs nothing: the line goes on.
     let (ask, payload) = match software {
-        Software::Python201 => {
+        Software::Python201 | Software::Python21 => {
             let wanted = json!({ "component": { "name": "OCPPCommCtrlr" }, "variable": { "name": "HeartbeatInterval" } });
             ("GetVariables", json!({ "getVariableData": [wanted] }))
         }
@@ -163,7 +165,7 @@ async fn is_reported_as_unknown_when_it_falls_silent(test: &str, software: Softw
     let Some((server, mut charger)) = connected(test, software, "CP004").await? else { return Ok(()) };
     charger.does("boot", json!({})).await?;
     charger.does("misbehave", json!({})).await?;
-    let kind = if software == Software::Python201 { "OnIdle" } else { "Soft" };
+    let kind = if matches!(software, Software::Python201 | Software::Python21) { "OnIdle" } else { "Soft" };
     let (code, outcome) =
         send(&server, "CP004", "Reset", &json!({ "type": kind }), &["--timeout", "2s"]).await?;
     charger.event("called").await?;
@@ -240,7 +242,9 @@ async fn loses_its_line_to_its_own_newer_one(test: &str, software: Software) -> 
     new.does("boot", json!({})).await?;
     // The late end of the old one must not take the new one's place away.
     let (ask, payload) = match software {
-        Software::Python201 => ("TriggerMessage", json!({ "requestedMessage": "Heartbeat" })),
+        Software::Python201 | Software::Python21 => {
+            ("TriggerMessage", json!({ "requestedMessage": "Heartbeat" }))
+        }
         Software::Python16 | Software::Node16 => ("GetConfiguration", json!({})),
     };
     let (code, outcome) = send(&server, "CP008", ask, &payload, &[]).await?;
@@ -285,6 +289,148 @@ async fn has_one_transaction_although_the_server_was_killed_in_the_middle(
         "{books:?}"
     );
     Ok(())
+}
+
+/// Every message that the central system answers, one valid instance of each: the table is `tests/peers/actions.json`.
+async fn every_action_is_answered(test: &str, software: Software) -> Result<()> {
+    let version = software.subprotocol().trim_start_matches("ocpp");
+    let table = std::fs::read(switchboard_testkit::tools::root().join("tests/peers/actions.json"))?;
+    let table: Vec<Value> = serde_json::from_slice(&table)?;
+    let mut rows = table;
+    rows.retain(|row| row["versions"].as_array().is_some_and(|versions| versions.contains(&json!(version))));
+
+    // None that there is may be missing in the table.
+    let number = switchboard_rpc::Version::from_number(version).context("the version")?;
+    let sent = switchboard_messages::actions(number)
+        .iter()
+        .filter(|action| action.has_response && action.sender != switchboard_messages::Sender::Csms);
+    for action in sent {
+        ensure!(rows.iter().any(|row| row["action"] == action.name), "the table lacks {}", action.name);
+    }
+
+    let Some((server, mut charger)) = connected(test, software, "CP010").await? else { return Ok(()) };
+    for row in &rows {
+        let (action, payload) = (&row["action"], &row["payload"]);
+        let answer = charger.does("act", json!({ "action": action, "payload": payload })).await;
+        let answer = answer.with_context(|| format!("{action} in {version}"))?;
+        let expected = &row["answer"];
+        ensure!(holds(&answer["payload"], expected), "{action} in {version}: {answer} without {expected}");
+    }
+    // Nothing was only nearly right.
+    let log = server.log();
+    ensure!(!log.contains("ERROR"), "{log}");
+    Ok(())
+}
+
+/// Whether all that is expected is there.
+fn holds(found: &Value, expected: &Value) -> bool {
+    match expected {
+        Value::Null => true,
+        Value::Object(members) => members.iter().all(|(name, value)| holds(&found[name], value)),
+        other => found == other,
+    }
+}
+
+mod every_action {
+    use switchboard_testkit::Software;
+
+    #[tokio::test]
+    async fn of_1_6() -> anyhow::Result<()> {
+        super::every_action_is_answered("every_action::of_1_6", Software::Python16).await
+    }
+
+    #[tokio::test]
+    async fn of_2_0_1() -> anyhow::Result<()> {
+        super::every_action_is_answered("every_action::of_2_0_1", Software::Python201).await
+    }
+
+    #[tokio::test]
+    async fn of_2_1() -> anyhow::Result<()> {
+        super::every_action_is_answered("every_action::of_2_1", Software::Python21).await
+    }
+}
+
+/// L07, L08: what a station may do before it is accepted, what may be sent to it, and that all of it outlives its
+/// connection and our process.
+async fn is_pending_or_rejected_until_it_is_accepted(test: &str, software: Software) -> Result<()> {
+    let Some(mut charger) = Charger::start(test, software)? else { return Ok(()) };
+    let mut server = Switchboard::start(BINARY, &[]).await?;
+    let gated = matches!(software, Software::Python201 | Software::Python21);
+    policy(&server, &["pending", "--interval", "7"]).await?;
+    connect(&server, &mut charger, software, "CP011").await?;
+    let boot = charger.does("boot", json!({})).await?;
+    assert_eq!((&boot["status"], &boot["interval"]), (&json!("Pending"), &json!(7)));
+
+    // 2.x refuses all else; 1.6 is lenient unless a setting says otherwise.
+    let heartbeat = charger.tries("heartbeat", json!({})).await?;
+    assert_eq!(heartbeat.get("code") == Some(&json!("SecurityError")), gated, "{heartbeat}");
+    // Only configuration and information go out.
+    let (ask, asked, start, payload) = match software {
+        Software::Python201 | Software::Python21 => {
+            let wanted = json!({ "component": { "name": "OCPPCommCtrlr" }, "variable": { "name": "HeartbeatInterval" } });
+            let start = json!({ "idToken": { "idToken": "R1", "type": "ISO14443" }, "remoteStartId": 7 });
+            ("GetVariables", json!({ "getVariableData": [wanted] }), "RequestStartTransaction", start)
+        }
+        Software::Python16 | Software::Node16 => (
+            "GetConfiguration",
+            json!({ "key": ["HeartbeatInterval"] }),
+            "RemoteStartTransaction",
+            json!({ "idTag": "R1" }),
+        ),
+    };
+    let (code, outcome) = send(&server, "CP011", ask, &asked, &[]).await?;
+    assert_eq!((code, &outcome["outcome"]), (0, &json!("answered")), "{outcome}");
+    let (code, outcome) = send(&server, "CP011", start, &payload, &[]).await?;
+    assert_eq!((code, &outcome["outcome"]), (7, &json!("notSent")), "{outcome}");
+    // What it is asked for is let through, whatever it says to the asking.
+    let trigger = json!({ "requestedMessage": "Heartbeat" });
+    send(&server, "CP011", "TriggerMessage", &trigger, &[]).await?;
+    assert!(charger.does("heartbeat", json!({})).await?["time"].is_string());
+    let authorize = charger.tries("authorize", json!({ "tag": "A1" })).await?;
+    assert_eq!(authorize.get("code") == Some(&json!("SecurityError")), gated, "{authorize}");
+
+    // It keeps its registration without another boot, on a new line and with a new process.
+    server.kill().await?;
+    charger.event("closed").await?;
+    server.start_again().await?;
+    connect(&server, &mut charger, software, "CP011").await?;
+    let authorize = charger.tries("authorize", json!({ "tag": "A1" })).await?;
+    assert_eq!(authorize.get("code") == Some(&json!("SecurityError")), gated, "{authorize}");
+    let (code, outcome) = send(&server, "CP011", start, &payload, &[]).await?;
+    assert_eq!((code, &outcome["outcome"]), (7, &json!("notSent")), "{outcome}");
+
+    let shown = policy(&server, &["accepted"]).await?;
+    assert_eq!(
+        (&shown["policy"], &shown["registration"]),
+        (&json!("accepted"), &json!("pending")),
+        "{shown}"
+    );
+    assert_eq!(shown["askedToBoot"], true, "{shown}");
+    assert_eq!(charger.does("boot", json!({})).await?["status"], "Accepted");
+    assert_eq!(charger.does("authorize", json!({ "tag": "A1" })).await?["status"], "Accepted");
+    let (code, outcome) = send(&server, "CP011", start, &payload, &[]).await?;
+    assert!(code == 0 || code == 1, "it reached the station: {outcome}");
+
+    policy(&server, &["rejected"]).await?;
+    let boot = charger.does("boot", json!({})).await?;
+    assert_eq!((&boot["status"], &boot["interval"]), (&json!("Rejected"), &json!(60)));
+    let (code, outcome) = send(&server, "CP011", ask, &asked, &[]).await?;
+    assert_eq!((code, &outcome["outcome"]), (7, &json!("notSent")), "{outcome}");
+    let heartbeat = charger.tries("heartbeat", json!({})).await?;
+    assert_eq!(heartbeat.get("code") == Some(&json!("SecurityError")), gated, "{heartbeat}");
+    let shown = policy(&server, &["default"]).await?;
+    assert_eq!((&shown["policy"], &shown["registration"]), (&Value::Null, &json!("rejected")), "{shown}");
+    assert_eq!(charger.does("boot", json!({})).await?["status"], "Accepted");
+    Ok(())
+}
+
+/// `switchboard stations policy CP011 …`: what it prints.
+async fn policy(server: &Switchboard, what: &[&str]) -> Result<Value> {
+    let mut arguments = vec!["stations", "policy", "CP011", "--json"];
+    arguments.extend(what);
+    let ran = server.run(&arguments).await?;
+    ensure!(ran.code == 0, "{ran:?}");
+    ran.json()
 }
 
 fn started(tag: &str, meter: u32) -> Value {

@@ -66,8 +66,31 @@ impl<S: Send + Sync + 'static> Router<S> {
 
     /// Handles a request. The type of the handler's last argument says which version and action.
     ///
-    /// A SEND (2.1) is handled the same way; what its handler returns goes nowhere. A request that only the central
-    /// system sends does not compile:
+    /// A SEND (2.1) is handled the same way; what its handler returns goes nowhere. It may come twice, and has no
+    /// [`Key`](crate::Key) to tell that:
+    ///
+    /// ```
+    /// use switchboard_messages::{NoResponse, v21::NotifyPeriodicEventStreamRequest};
+    /// use switchboard_router::{Context, Router};
+    /// use switchboard_rpc::{StationId, Version};
+    ///
+    /// async fn samples(stream: NotifyPeriodicEventStreamRequest) -> NoResponse {
+    ///     assert_eq!(stream.data[0].v, "230.1");
+    ///     NoResponse
+    /// }
+    ///
+    /// let router = Router::new().on(samples);
+    /// router.check()?;
+    ///
+    /// let context = Context::new(StationId::new("CP001", 48)?, Version::V21);
+    /// let data = r#"{"id":1,"pending":0,"basetime":"2026-11-23T10:00:00Z","data":[{"t":0,"v":"230.1"}]}"#;
+    /// let answering = router.answer(&context, format!(r#"[6,"1","NotifyPeriodicEventStream",{data}]"#).into());
+    /// let answer = futures_util::FutureExt::now_or_never(answering).unwrap_or_default();
+    /// assert!(answer.frame.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A request that only the central system sends does not compile:
     ///
     /// ```compile_fail,E0080
     /// # use switchboard_messages::v16;

@@ -16,6 +16,8 @@ pub enum Software {
     Python16,
     /// PyPI's `ocpp` in 2.0.1.
     Python201,
+    /// PyPI's `ocpp` in 2.1.
+    Python21,
     /// npm's `ocpp-rpc` in 1.6, in its strict mode.
     Node16,
 }
@@ -27,6 +29,7 @@ impl Software {
         match self {
             Self::Python16 | Self::Node16 => "ocpp1.6",
             Self::Python201 => "ocpp2.0.1",
+            Self::Python21 => "ocpp2.1",
         }
     }
 }
@@ -50,11 +53,11 @@ impl Charger {
     pub fn start(test: &str, software: Software) -> Result<Option<Self>> {
         let peers = tools::root().join("tests/peers");
         let command = match software {
-            Software::Python16 | Software::Python201 => {
+            Software::Python16 | Software::Python201 | Software::Python21 => {
                 let Some(python) = tools::python(test)? else { return Ok(None) };
                 let mut command = Command::new(python);
                 command.arg(peers.join("charger.py"));
-                command.arg(if software == Software::Python16 { "1.6" } else { "2.0.1" });
+                command.arg(software.subprotocol().trim_start_matches("ocpp"));
                 command
             }
             Software::Node16 => {

@@ -44,13 +44,16 @@ pub(crate) fn station_number(db: &Connection, tenant: &str, identity: &str) -> F
         .optional()?)
 }
 
-/// How a station's last BootNotification was answered.
-pub(crate) fn registration(db: &Connection, tenant: &str, identity: &str) -> Found<Option<String>> {
+/// A station's number, and how its last BootNotification was answered; none if it is not in the books.
+pub(crate) fn registration(
+    db: &Connection,
+    tenant: &str,
+    identity: &str,
+) -> Found<Option<(i64, Option<String>)>> {
     Ok(db
-        .prepare_cached("SELECT registration FROM station WHERE tenant = ?1 AND identity = ?2")?
-        .query_row([tenant, identity], |row| row.get(0))
-        .optional()?
-        .flatten())
+        .prepare_cached("SELECT id, registration FROM station WHERE tenant = ?1 AND identity = ?2")?
+        .query_row([tenant, identity], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
 }
 
 /// All stations in order of tenant and identity.

@@ -1,5 +1,6 @@
 //! Stations: who they are, and how their registration was answered.
 
+use super::registration::Otherwise;
 use super::{Ledger, Rules};
 use crate::duty::At;
 use crate::store::StoreError;
@@ -84,37 +85,27 @@ impl<'t> Ledger<'t> {
             .query_row([self.station], |row| row.get(0))?)
     }
 
-    /// Records a boot; gives out the answer's status: what was laid down for this station, else `otherwise`.
-    pub(crate) fn boot(&self, boot: &Boot, otherwise: &str) -> Result<String, StoreError> {
+    /// Records a boot; gives out the answer's status and interval: what was laid down for this station, else `otherwise`.
+    pub(crate) fn boot(&self, boot: &Boot, otherwise: Otherwise) -> Result<(String, i64), StoreError> {
         self.job_booted(boot.firmware.as_deref())?;
-        Ok(self
-            .db
+        let (registration, interval) = self.admission(otherwise)?;
+        self.db
             .prepare_cached(
                 "UPDATE station SET version = ?2, vendor = ?3, model = ?4, serial = ?5, firmware = ?6, boot = ?7,
-                        booted_ms = ?8, registration = coalesce(policy, ?9)
-                 WHERE id = ?1 RETURNING registration",
+                        booted_ms = ?8, registration = ?9
+                 WHERE id = ?1",
             )?
-            .query_row(
-                (
-                    self.station,
-                    boot.version,
-                    &boot.vendor,
-                    &boot.model,
-                    &boot.serial,
-                    &boot.firmware,
-                    &boot.payload,
-                    self.now_ms,
-                    otherwise,
-                ),
-                |row| row.get(0),
-            )?)
-    }
-
-    /// Lays down how the station's next BootNotification is answered; none: as configured.
-    pub(crate) fn set_policy(&self, policy: Option<&str>) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached("UPDATE station SET policy = ?2 WHERE id = ?1")?
-            .execute((self.station, policy))?;
-        Ok(())
+            .execute((
+                self.station,
+                boot.version,
+                &boot.vendor,
+                &boot.model,
+                &boot.serial,
+                &boot.firmware,
+                &boot.payload,
+                self.now_ms,
+                &registration,
+            ))?;
+        Ok((registration, interval))
     }
 }

@@ -222,7 +222,8 @@ pub(super) fn expire(at: At<'_>, tenant: &str, station: &str) -> Found<u64> {
 
 /// Marks the first duty that may be sent as being sent, and ends those on the way that need no call.
 pub(super) fn begin(at: At<'_>, tenant: &str, station: &str, version: Version) -> Found<Begun> {
-    let registration = match crate::books::query::registration(at.db, tenant, station)?.as_deref() {
+    let booted = crate::books::query::registration(at.db, tenant, station)?;
+    let registration = match booted.as_ref().and_then(|(_, registration)| registration.as_deref()) {
         Some("Pending") => Registration::Pending,
         Some("Rejected") => Registration::Rejected,
         // One that never booted with us goes on with the registration that it has elsewhere (L07).

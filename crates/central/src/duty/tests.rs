@@ -235,11 +235,12 @@ async fn what_nobody_can_ask_for_any_more_is_unknown() {
 async fn a_pending_station_gets_what_it_may_get_and_the_rest_after_its_acceptance() {
     let site = Site::new();
     let boot = r#"{"chargePointVendor":"V","chargePointModel":"M"}"#;
-    let set = |registration| {
+    let set = |registration: Option<switchboard_router::Registration>| {
         let central = site.central.clone();
         async move {
             let station = station();
-            central.set_registration("default", &station, Version::V16, registration).await.unwrap();
+            let policy = registration.map(crate::BootPolicy::new);
+            central.set_boot_policy("default", &station, policy).await.unwrap();
         }
     };
     set(Some(switchboard_router::Registration::Pending)).await;

@@ -94,6 +94,10 @@ async fn step(central: &Central, line: &dyn Line, key: &Key) -> Result<Step, Sto
         key: (!duty.repeatable)
             .then(|| format!("duty-{}-{}-{}", duty.id, duty.owed_ms, duty.attempts).into()),
     };
+    if let Err(error) = central.before_call(tenant, station, &order.action, &order.payload).await {
+        // At worst the station is refused what it was asked for, until it is accepted.
+        tracing::warn!(%station, error = &error as &dyn std::error::Error, "what is asked for could not be noted");
+    }
     counts.sent.fetch_add(1, Ordering::Relaxed);
     let outcome = line.call(order).await;
     counter(counts, &outcome).fetch_add(1, Ordering::Relaxed);

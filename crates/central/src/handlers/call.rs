@@ -1,6 +1,6 @@
 //! What every handler does alike: the call's key and bytes at hand, one effect per call, warnings kept.
 
-use crate::books::{Forgiven, Ledger, local_list, setting};
+use crate::books::{Forgiven, Ledger, local_list, query, registration, setting};
 use crate::central::Central;
 use crate::duty;
 use crate::store::StoreError;
@@ -128,8 +128,13 @@ impl Central {
                 let station = call.station.as_str();
                 let ledger =
                     Ledger::open(transaction, &call.tenant, station, call.version.as_str(), now_ms, rules)?;
-                if gated && !gate.lets_through(ledger.registration()?.as_deref()) {
-                    return Ok(Kept::Unregistered);
+                if gated {
+                    let registration = ledger.registration()?;
+                    if !gate.lets_through(registration.as_deref())
+                        && !(registration.as_deref() == Some("Pending") && ledger.was_asked_for(&action)?)
+                    {
+                        return Ok(Kept::Unregistered);
+                    }
                 }
                 let answer = work(&ledger, &call)?;
                 ledger.forgiven(&action, &call.warnings)?;
@@ -182,7 +187,7 @@ impl Central {
     /// Tells the time. It leaves no trace: a repeat is told the time again, and rightly so.
     pub(super) async fn heartbeat(&self, action: &'static str, call: Call) -> Result<Timestamp, CallError> {
         if call.warnings.is_empty() {
-            self.check_registration(&call).await?;
+            self.check_registration(action, &call).await?;
         } else {
             self.look_up(action, call, |_| Ok(())).await?;
         }
@@ -196,7 +201,7 @@ impl Central {
         call: Call,
         look: impl Fn(&Ledger<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, CallError> {
-        self.check_registration(&call).await?;
+        self.check_registration(action, &call).await?;
         let (now_ms, rules) = (self.0.clock.now_ms(), self.rules());
         if call.warnings.is_empty() {
             let read = move |db: &Connection| look(&Ledger::of_tenant(db, &call.tenant, now_ms, rules));
@@ -219,22 +224,33 @@ impl Central {
     }
 
     /// Refuses a call that touches no books when its station is not accepted.
-    pub(super) async fn check_registration(&self, call: &Call) -> Result<(), CallError> {
+    pub(super) async fn check_registration(
+        &self,
+        action: &'static str,
+        call: &Call,
+    ) -> Result<(), CallError> {
         if !self.gates(call.version) || self.0.accepted.contains(&call.tenant, &call.station) {
             return Ok(());
         }
-        let (tenant, station) = (call.tenant.clone(), call.station.clone());
-        let registration = self
+        let (tenant, station, now_ms) = (call.tenant.clone(), call.station.clone(), self.0.clock.now_ms());
+        let (registration, asked) = self
             .0
             .store
-            .read(move |db| crate::books::query::registration(db, &tenant, station.as_str()))
+            .read(move |db| {
+                let Some((number, registration)) = query::registration(db, &tenant, station.as_str())? else {
+                    return Ok((None, false));
+                };
+                let asked = registration.as_deref() == Some("Pending")
+                    && registration::was_asked_for(db, number, action, now_ms)?;
+                Ok((registration, asked))
+            })
             .await
             .map_err(unkept)?;
-        if !Gate::Accepted.lets_through(registration.as_deref()) {
-            return Err(unregistered());
+        if Gate::Accepted.lets_through(registration.as_deref()) {
+            self.0.accepted.note(&call.tenant, &call.station, true);
+            return Ok(());
         }
-        self.0.accepted.note(&call.tenant, &call.station, true);
-        Ok(())
+        if asked { Ok(()) } else { Err(unregistered()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::call::{Answered, Call, Gate, notices};
 use super::readings::{Written, stamp_of};
 use crate::books::{Boot, Ledger, Start, Started, Status, Stop, TokenStatus, Verdict};
-use crate::central::{Central, registration_name};
+use crate::central::Central;
 use crate::decimal::Decimal;
 use switchboard_messages::{Message, Timestamp, v16};
 use switchboard_router::{CallError, Router, State};
@@ -39,12 +39,12 @@ async fn boot(
         firmware: request.firmware_version,
         payload: call.payload.to_string(),
     };
-    let otherwise = registration_name(central.0.config.registration);
-    let interval = central.0.config.interval_seconds();
+    let otherwise = central.otherwise();
     let current_time = Timestamp::from_unix_millis(central.0.clock.now_ms());
     central
         .keep_boot(call, v16::BootNotificationRequest::ACTION, move |ledger| {
-            let status = v16::RegistrationStatus::from(ledger.boot(&boot, otherwise)?.as_str());
+            let (status, interval) = ledger.boot(&boot, otherwise)?;
+            let status = v16::RegistrationStatus::from(status.as_str());
             Ok(v16::BootNotificationResponse { status, current_time, interval })
         })
         .await

@@ -132,5 +132,5 @@ async fn get_certificate_chain_status(
 }
 
 parts! {
-    report_der_control(message: ocpp::ReportDERControlRequest) Gate::Accepted, None;
+    report_der_control(message: ocpp::ReportDERControlRequest) Gate::Pending, None;
 }

@@ -8,7 +8,7 @@ use super::super::call::{Answered, Call, Gate, notices, parts};
 use super::super::readings::{Written, stamp_of};
 use super::ocpp;
 use crate::books::{Boot, Content, Event, EventKind, Ledger, Part, Status, TokenStatus, Verdict};
-use crate::central::{Central, registration_name};
+use crate::central::Central;
 use switchboard_messages::{Message, Timestamp};
 use switchboard_router::{CallError, Router, State};
 
@@ -58,12 +58,12 @@ async fn boot(
         firmware: station.firmware_version,
         payload: call.payload.to_string(),
     };
-    let otherwise = registration_name(central.0.config.registration);
-    let interval = central.0.config.interval_seconds();
+    let otherwise = central.otherwise();
     let current_time = Timestamp::from_unix_millis(central.0.clock.now_ms());
     central
         .keep_boot(call, ocpp::BootNotificationRequest::ACTION, move |ledger| {
-            let status = ocpp::RegistrationStatus::from(ledger.boot(&boot, otherwise)?.as_str());
+            let (status, interval) = ledger.boot(&boot, otherwise)?;
+            let status = ocpp::RegistrationStatus::from(status.as_str());
             Ok(ocpp::BootNotificationResponse {
                 current_time,
                 interval,
@@ -257,12 +257,13 @@ notices! {
 }
 
 parts! {
-    // B02.FR.02: also while the registration is pending.
+    // B02.FR.02: also while the registration is pending. The text names the first of these; what may be asked for while
+    // it is pending (L06) must be possible to answer.
     notify_report(message: ocpp::NotifyReportRequest) Gate::Pending, Some(message.seq_no);
-    notify_monitoring_report(message: ocpp::NotifyMonitoringReportRequest) Gate::Accepted, Some(message.seq_no);
-    notify_customer_information(message: ocpp::NotifyCustomerInformationRequest) Gate::Accepted, Some(message.seq_no);
-    notify_display_messages(message: ocpp::NotifyDisplayMessagesRequest) Gate::Accepted, None;
-    report_charging_profiles(message: ocpp::ReportChargingProfilesRequest) Gate::Accepted, None;
+    notify_monitoring_report(message: ocpp::NotifyMonitoringReportRequest) Gate::Pending, Some(message.seq_no);
+    notify_customer_information(message: ocpp::NotifyCustomerInformationRequest) Gate::Pending, Some(message.seq_no);
+    notify_display_messages(message: ocpp::NotifyDisplayMessagesRequest) Gate::Pending, None;
+    report_charging_profiles(message: ocpp::ReportChargingProfilesRequest) Gate::Pending, None;
 }
 
 /// The answer to a TransactionEvent.

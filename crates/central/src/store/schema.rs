@@ -15,7 +15,8 @@ const STEPS: &[&str] = &[concat!(
     include_str!("schema_duty.sql"),
     include_str!("schema_jobs.sql"),
     include_str!("schema_tags.sql"),
-    include_str!("schema_configuration.sql")
+    include_str!("schema_configuration.sql"),
+    include_str!("schema_registration.sql")
 )];
 
 /// The newest schema version that this program knows.

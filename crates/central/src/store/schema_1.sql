@@ -15,7 +15,6 @@ CREATE TABLE station (
     boot            TEXT,              -- the last BootNotification as it came
     booted_ms       INTEGER,           -- when it came; null: never booted with us
     registration    TEXT,              -- how it was answered
-    policy          TEXT,              -- how it shall be answered; null: as configured
     UNIQUE (tenant, identity)
 ) STRICT;
 

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod journal;
+mod policy;
 pub(crate) mod profiles;
 pub(crate) mod reports;
 pub(crate) mod reservations;

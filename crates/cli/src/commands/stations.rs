@@ -1,5 +1,6 @@
 //! `switchboard stations`: through the running process, or on the data directory when none runs.
 
+use super::policy::policy;
 use crate::{
     arguments::{AddStation, Stations, StationsAction},
     client::{Answer, Client, RequestError, segment},
@@ -17,9 +18,14 @@ const PAGE: usize = 1000;
 
 /// Does what was asked.
 pub(crate) async fn stations(command: Stations, resolved: &Resolved) -> Result<Exit, Failure> {
+    let action = match command.action {
+        // The books belong to the running process.
+        Some(StationsAction::Policy(command)) => return policy(command, &resolved.settings).await,
+        other => other,
+    };
     let target = Target::find(resolved).await?;
-    match command.action {
-        None => list(&target, command.json).await,
+    match action {
+        None | Some(StationsAction::Policy(_)) => list(&target, command.json).await,
         Some(StationsAction::List { json }) => list(&target, json).await,
         Some(StationsAction::Add(add)) => self::add(&target, add).await,
         Some(StationsAction::Remove { station, json }) => remove(&target, &station, json).await,

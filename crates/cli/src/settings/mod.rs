@@ -20,7 +20,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
-use switchboard_rpc::Version;
 use value::Raw;
 
 /// Where the configuration file is looked for when nobody says.
@@ -84,18 +83,10 @@ impl Default for Settings {
             trace_personal: switchboard_trace::Personal::default(),
             trace_lines_behind_max: switchboard_trace::Config::default().lines_behind_max,
             strict: false,
-            gateway: gateway_default(),
+            gateway: switchboard_gateway::Config::default(),
             central: switchboard_central::Config::default(),
         }
     }
-}
-
-/// What the gateway crate says, but the versions that the central system answers. A station that offers OCPP 2.1 first
-/// would else get it, and then no answer to its boot.
-fn gateway_default() -> switchboard_gateway::Config {
-    let mut config = switchboard_gateway::Config::default();
-    config.versions = vec![Version::V16, Version::V201];
-    config
 }
 
 impl Settings {
