@@ -3,8 +3,8 @@
 use crate::{
     BooksHandle, Config,
     charger::{Charger, End, Moment, Reply, Wish},
+    client::socket::{ConnectError, Endpoint, connect},
     quirk::Wire,
-    socket::{ConnectError, connect},
 };
 use bytestring::ByteString;
 use futures_util::{SinkExt, StreamExt};
@@ -93,7 +93,10 @@ struct Life {
 impl Life {
     /// Connects, and stays connected as long as it lasts. False: the station is switched off.
     async fn one_connection(&mut self) -> bool {
-        let connecting = connect(&self.config, self.charger.password());
+        let Config { url, id, version, .. } = self.config.clone();
+        let endpoint = Endpoint { url: url.to_string(), id, version };
+        let password = self.charger.password();
+        let connecting = connect(&endpoint, password.as_deref());
         let made = tokio::select! {
             made = connecting => Some(made),
             () = self.shutdown.cancelled(), if !self.stopping => None,

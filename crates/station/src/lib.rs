@@ -33,7 +33,6 @@ mod pace;
 mod population;
 mod quirk;
 mod scenario;
-mod socket;
 mod statistics;
 
 pub use books::{Books, BooksHandle, Link, Transaction};

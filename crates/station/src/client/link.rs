@@ -3,7 +3,7 @@
 use super::{
     event::Event,
     machine::{Client, Step, chain},
-    socket::{ConnectError, Socket, connect},
+    socket::{ConnectError, Endpoint, Socket, connect},
 };
 use bytestring::ByteString;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
@@ -148,10 +148,12 @@ impl Link {
     fn step(&mut self, step: Step, client: &mut Client, now: Instant) {
         match step {
             Step::Connect => {
-                let config = client.shared_config();
+                let config = client.config();
                 let password = self.password.clone().or_else(|| config.password.clone());
+                let endpoint =
+                    Endpoint { url: config.url.clone(), id: config.id.clone(), version: config.version };
                 self.state =
-                    State::Connecting(async move { connect(&config, password.as_deref()).await }.boxed());
+                    State::Connecting(async move { connect(&endpoint, password.as_deref()).await }.boxed());
             }
             Step::Ping => self.ping = true,
             Step::Close(code, reason) => {

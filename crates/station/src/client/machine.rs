@@ -514,10 +514,6 @@ impl Client {
         &self.config
     }
 
-    pub(super) fn shared_config(&self) -> Arc<Config> {
-        self.config.clone()
-    }
-
     /// Whether there is a connection.
     #[must_use]
     pub fn is_online(&self) -> bool {

@@ -14,7 +14,7 @@ mod link;
 mod machine;
 mod payload;
 pub mod queue;
-mod socket;
+pub(crate) mod socket;
 mod station;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! The WebSocket to the central system.
 
-use super::config::Config;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
+use switchboard_rpc::Version;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -20,12 +20,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// What stays as it is in the identity's segment of the URL.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// The URL cannot be used.
     #[error("{0} is no ws:// URL")]
     Url(String),
@@ -53,7 +52,7 @@ pub(super) enum ConnectError {
 
 impl ConnectError {
     /// How long the central system wants to be left alone.
-    pub(super) const fn retry_after(&self) -> Option<Duration> {
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
@@ -70,24 +69,36 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-/// Connects, as this station and with this password.
-pub(super) async fn connect(config: &Config, password: Option<&[u8]>) -> Result<Socket, ConnectError> {
-    tokio::time::timeout(CONNECT_MAX, upgrade(config, password)).await.unwrap_or(Err(ConnectError::TimedOut))
+/// Who connects where.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// Without the identity.
+    pub(crate) url: String,
+    pub(crate) id: String,
+    pub(crate) version: Version,
 }
 
-async fn upgrade(config: &Config, password: Option<&[u8]>) -> Result<Socket, ConnectError> {
-    let no_url = || ConnectError::Url(config.url.clone());
-    let url = format!("{}/{}", config.url.trim_end_matches('/'), utf8_percent_encode(&config.id, SEGMENT));
+/// Connects, with this password.
+pub(crate) async fn connect(endpoint: &Endpoint, password: Option<&[u8]>) -> Result<Socket, ConnectError> {
+    tokio::time::timeout(CONNECT_MAX, upgrade(endpoint, password))
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut))
+}
+
+async fn upgrade(endpoint: &Endpoint, password: Option<&[u8]>) -> Result<Socket, ConnectError> {
+    let no_url = || ConnectError::Url(endpoint.url.clone());
+    let url =
+        format!("{}/{}", endpoint.url.trim_end_matches('/'), utf8_percent_encode(&endpoint.id, SEGMENT));
     let mut request = url.into_client_request().map_err(|_| no_url())?;
     if request.uri().scheme_str() != Some("ws") {
         return Err(no_url());
     }
     let host = request.uri().host().ok_or_else(no_url)?.trim_matches(['[', ']']).to_owned();
     let port = request.uri().port_u16().unwrap_or(80);
-    let protocol = HeaderValue::from_static(config.version.subprotocol());
+    let protocol = HeaderValue::from_static(endpoint.version.subprotocol());
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
     if let Some(password) = password {
-        let mut credentials = format!("{}:", config.id).into_bytes();
+        let mut credentials = format!("{}:", endpoint.id).into_bytes();
         credentials.extend_from_slice(password);
         let basic = format!("Basic {}", BASE64_STANDARD.encode(credentials));
         let mut value = HeaderValue::try_from(basic).map_err(|_| no_url())?;
@@ -104,11 +115,11 @@ async fn upgrade(config: &Config, password: Option<&[u8]>) -> Result<Socket, Con
         {
             Ok(socket)
         }
-        Ok(_) => Err(ConnectError::Subprotocol(config.version.subprotocol())),
+        Ok(_) => Err(ConnectError::Subprotocol(endpoint.version.subprotocol())),
         Err(tungstenite::Error::Http(response)) => Err(refused(&response)),
         Err(tungstenite::Error::Protocol(
             tungstenite::error::ProtocolError::SecWebSocketSubProtocolError(_),
-        )) => Err(ConnectError::Subprotocol(config.version.subprotocol())),
+        )) => Err(ConnectError::Subprotocol(endpoint.version.subprotocol())),
         Err(tungstenite::Error::Io(error)) => Err(ConnectError::Network(error)),
         Err(error) => Err(ConnectError::Handshake(Box::new(error))),
     }
