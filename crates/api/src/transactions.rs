@@ -87,7 +87,7 @@ pub(crate) fn moment(text: &str) -> Result<i64, Problem> {
     })
 }
 
-fn number(text: impl ToString) -> Option<Box<RawValue>> {
+fn number(text: switchboard_central::Decimal) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_string()).ok()
 }
 

@@ -99,11 +99,11 @@ impl Watches {
             return;
         }
         for waiting in self.lock().iter_mut() {
-            if waiting.action == action && waiting.station == *station && waiting.tenant == *tenant {
-                if let Some(came) = waiting.came.take() {
-                    // Whoever waited may be gone.
-                    came.send(()).unwrap_or_default();
-                }
+            let is_meant =
+                waiting.action == action && waiting.station == *station && waiting.tenant == *tenant;
+            if is_meant && let Some(came) = waiting.came.take() {
+                // Whoever waited may be gone.
+                came.send(()).unwrap_or_default();
             }
         }
     }
