@@ -1,8 +1,9 @@
 //! What the programs of the benchmark share: the frames that stations send, and how a server announces itself.
 //!
 //! The programs: `floor`, a bare WebSocket server that answers a fixed string; `inprocess`, our gateway, bus, worker
-//! and router with trivial typed handlers; `load`, the stations; `answer`, one message through the router alone.
-//! `cargo xtask bench` builds and runs them.
+//! and router with trivial typed handlers; `durable`, the same with `central` behind it, which stores before it answers;
+//! `load`, the stations; `answer`, one message through the router alone. `cargo xtask bench` builds and runs them, and
+//! servers of others that stand in `benches/others`.
 #![expect(clippy::print_stdout, reason = "the programs tell the one that runs them by standard output")]
 
 pub mod handlers;
@@ -26,6 +27,15 @@ pub const STATUS_NOTIFICATION: &str = concat!(
     r#"{"connectorId":1,"errorCode":"NoError","status":"Charging","#,
     r#""timestamp":"2026-11-22T10:15:30.000Z","vendorId":"com.example"}"#
 );
+
+/// A BootNotification.req of 1.6.
+pub const BOOT_NOTIFICATION: &str = concat!(
+    r#"{"chargePointVendor":"Example","chargePointModel":"Two outlets","chargePointSerialNumber":"EX-000001","#,
+    r#""firmwareVersion":"1.4.2"}"#
+);
+
+/// The time in these messages, which a station moves on from call to call.
+pub const TIME: &str = "2026-11-22T10:15:30.000Z";
 
 /// The id that a station puts into its calls has this many characters, as a UUID has.
 pub const ID_LENGTH: usize = 36;

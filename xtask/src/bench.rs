@@ -4,10 +4,13 @@
 //! starts a fresh process.
 
 use crate::{cargo, root};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use servers::{SERVERS, Server};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+mod servers;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -26,60 +29,18 @@ pub(crate) struct Options {
 enum Part {
     /// Server CPU per call, beside the floor
     Calls,
+    /// Connections to the first answer of a BootNotification, per second
+    Boots,
     /// Resident memory per idle connection, beside the floor
     Memory,
     /// One message through the router alone
     Answer,
 }
 
-/// The servers that are compared. The first one is the floor.
-const SERVERS: &[Server] = &[
-    Server { name: "floor", program: "floor", arguments: &["--fixed"], calls_goal: 0.0, memory_goal: 0.0 },
-    Server {
-        name: "switchboard, in one process",
-        program: "inprocess",
-        arguments: &[],
-        calls_goal: 1.8,
-        memory_goal: 6_000.0,
-    },
-    // What compressing a call costs is the station's choice; what a connection keeps for it is ours.
-    Server {
-        name: "the same, compressed",
-        program: "inprocess",
-        arguments: &["--compress"],
-        calls_goal: 0.0,
-        memory_goal: 8_000.0,
-    },
-];
-
-struct Server {
-    name: &'static str,
-    program: &'static str,
-    /// What the load generator must know of it.
-    arguments: &'static [&'static str],
-    /// Times the floor's CPU per call at most; 0: no goal.
-    calls_goal: f64,
-    /// Bytes of an idle connection at most; 0: no goal.
-    memory_goal: f64,
-}
-
-const STATIONS: [usize; 2] = [100, 1000];
+const STATIONS: [usize; 3] = [100, 300, 1000];
 const IDLE_CONNECTIONS: usize = 10_000;
 const CALLS_OF_EACH: usize = 100;
-
-/// Stops the server when the measurement is over, however it ended.
-struct Running {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to stop.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
+const BOOTING: usize = 5_000;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     eprintln!("building with optimisations");
@@ -93,6 +54,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut result = json!({ "machine": machine() });
     if wanted(Part::Calls) {
         result["calls"] = calls(options.quick)?;
+    }
+    if wanted(Part::Boots) {
+        result["boots"] = boots(options.quick)?;
     }
     if wanted(Part::Memory) {
         result["memory"] = memory(options.quick)?;
@@ -114,7 +78,7 @@ fn calls(quick: bool) -> Result<Value> {
     for stations in STATIONS {
         let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
         for round in 1..=rounds {
-            for (server, runs) in SERVERS.iter().zip(&mut runs) {
+            for (server, runs) in SERVERS.iter().zip(&mut runs).filter(|(server, _)| server.is_here()) {
                 eprintln!("{stations} stations, round {round} of {rounds}: {}", server.name);
                 let what = ["calls", "--stations", &stations.to_string(), "--seconds", &seconds.to_string()];
                 runs.push(measure(server, &what)?);
@@ -127,12 +91,24 @@ fn calls(quick: bool) -> Result<Value> {
     Ok(result)
 }
 
+fn boots(quick: bool) -> Result<Value> {
+    let rounds = if quick { 1 } else { 3 };
+    let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
+    for round in 1..=rounds {
+        for (server, runs) in SERVERS.iter().zip(&mut runs).filter(|(server, _)| server.boots) {
+            eprintln!("{BOOTING} stations boot, round {round} of {rounds}: {}", server.name);
+            runs.push(measure(server, &["boots", "--stations", &BOOTING.to_string()])?);
+        }
+    }
+    Ok(SERVERS.iter().zip(&runs).map(|(server, runs)| (server.name.to_owned(), medians(runs))).collect())
+}
+
 fn memory(quick: bool) -> Result<Value> {
     let rounds = if quick { 1 } else { 2 };
     let calls = if quick { 10 } else { CALLS_OF_EACH };
     let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
     for round in 1..=rounds {
-        for (server, runs) in SERVERS.iter().zip(&mut runs) {
+        for (server, runs) in SERVERS.iter().zip(&mut runs).filter(|(server, _)| server.memory) {
             eprintln!("{IDLE_CONNECTIONS} idle connections, round {round} of {rounds}: {}", server.name);
             let connections = IDLE_CONNECTIONS.to_string();
             runs.push(measure(
@@ -146,7 +122,7 @@ fn memory(quick: bool) -> Result<Value> {
 
 fn answer() -> Result<Value> {
     eprintln!("Router::answer alone");
-    let output = pinned(STATIONS_CORE, "answer", &[]).stderr(Stdio::inherit()).output()?;
+    let output = pinned(STATIONS_CORE, &ours("answer"), &[]).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the benchmark of the router failed");
     serde_json::from_slice(&output.stdout).context("the benchmark of the router printed no JSON")
 }
@@ -156,33 +132,23 @@ const STATIONS_CORE: &str = "1";
 
 /// Starts a server, lets the load loose on it and gives back what that measured.
 fn measure(server: &Server, what: &[&str]) -> Result<Value> {
-    let running = start(server.program)?;
-    let pid = running.child.id().to_string();
+    let running = server.start()?;
+    let pid = running.pid();
     let mut arguments = vec!["--server", &running.address, "--pid", &pid];
     arguments.extend(server.arguments);
     arguments.extend(what);
-    let output = pinned(STATIONS_CORE, "load", &arguments).stderr(Stdio::inherit()).output()?;
+    let output = pinned(STATIONS_CORE, &ours("load"), &arguments).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the stations of {} broke off", server.name);
     serde_json::from_slice(&output.stdout).context("the stations printed no JSON")
 }
 
-fn start(program: &str) -> Result<Running> {
-    let mut child = pinned(SERVER_CORE, program, &[]).stdout(Stdio::piped()).spawn()?;
-    let stdout = child.stdout.take().context("no standard output")?;
-    let mut running = Running { child, address: String::new() };
-    for line in BufReader::new(stdout).lines() {
-        if let Some(address) = line?.strip_prefix("listening ") {
-            address.clone_into(&mut running.address);
-            return Ok(running);
-        }
-    }
-    bail!("{program} ended before it listened")
+fn ours(program: &str) -> PathBuf {
+    root().join("target/release").join(program)
 }
 
-/// One of the benchmark's programs on one core, with room for ten thousand sockets.
-fn pinned(core: &str, program: &str, arguments: &[&str]) -> Command {
+/// A program on one core, with room for ten thousand sockets.
+fn pinned(core: &str, program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    let program = root().join("target/release").join(program);
     command
         .args(["-c", "ulimit -n 20000 2>/dev/null || ulimit -n $(ulimit -H -n); core=$1; shift; exec taskset -c $core \"$@\""])
         .args(["sh", core])
@@ -238,23 +204,52 @@ fn print(result: &Value) {
             println!("  {stations} stations");
             for server in SERVERS {
                 let row = &table[server.name];
+                if row.is_null() {
+                    println!(
+                        "    {:<30} not measured: its packages are not here; cargo xtask tools --install",
+                        server.name
+                    );
+                    continue;
+                }
+                let p99 = number(&row["p99_us"]) / 1e3;
+                let p99_goal = server.p99_goal.filter(|(with, _)| *with == stations);
                 let ratio = number(&row["server_us_per_call"]) / number(&table[floor]["server_us_per_call"]);
                 println!(
-                    "    {:<30} {:>6.2} µs  {:>5.2} × floor   p50 {:>5.2} ms  p99 {:>5.2} ms  busy {:>3.0} %{}",
+                    "    {:<30} {:>6.2} µs  {:>5.2} × floor   p50 {:>5.2} ms  p99 {:>5.2} ms  busy {:>3.0} %{}{}",
                     server.name,
                     number(&row["server_us_per_call"]),
                     ratio,
                     number(&row["p50_us"]) / 1e3,
-                    number(&row["p99_us"]) / 1e3,
+                    p99,
                     number(&row["server_busy"]) * 100.0,
                     verdict(ratio, server.calls_goal, "×"),
+                    verdict(p99, p99_goal.map_or(0.0, |(_, goal)| goal), "ms"),
                 );
             }
         }
     }
+    if let Some(boots) = result["boots"].as_object() {
+        println!("\n{BOOTING} connections to the first answer of a BootNotification");
+        for server in SERVERS.iter().filter(|server| server.boots) {
+            let row = &boots[server.name];
+            let ratio = number(&row["booted_per_second"]) / number(&boots[floor]["booted_per_second"]);
+            let met = if ratio >= server.boots_goal { "met" } else { "MISSED" };
+            println!(
+                "    {:<30} {:>6.0}/s  {ratio:>5.2} × floor   {:>6.1} µs of CPU each{}",
+                server.name,
+                number(&row["booted_per_second"]),
+                number(&row["server_us_each"]),
+                if server.boots_goal > 0.0 {
+                    format!("   goal ≥ {} ×: {met}", server.boots_goal)
+                } else {
+                    String::new()
+                },
+            );
+        }
+    }
     if let Some(memory) = result["memory"].as_object() {
         println!("\nresident memory per idle connection, {IDLE_CONNECTIONS} of them");
-        for server in SERVERS {
+        for server in SERVERS.iter().filter(|server| server.memory) {
             let row = &memory[server.name];
             let after = number(&row["bytes_each_after_calls"]);
             println!(

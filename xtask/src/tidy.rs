@@ -43,7 +43,10 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("testkit", &[]),
-    ("benches", &["rpc", "deflate", "messages", "bus", "directory", "router", "worker", "gateway"]),
+    (
+        "benches",
+        &["rpc", "deflate", "messages", "bus", "directory", "router", "worker", "gateway", "central"],
+    ),
     ("xtask", &[]),
 ];
 

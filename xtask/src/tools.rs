@@ -116,7 +116,7 @@ pub(crate) fn python_packages_are_here() -> bool {
 }
 
 /// The interpreter that has the PyPI packages.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     venv().join("bin/python")
 }
 
@@ -174,6 +174,11 @@ fn install_npm() -> Result<()> {
 
 fn venv() -> PathBuf {
     root().join(".tools/venv")
+}
+
+/// Where npm's packages are.
+pub(crate) fn node_modules() -> PathBuf {
+    node_folder().join("node_modules")
 }
 
 fn node_folder() -> PathBuf {

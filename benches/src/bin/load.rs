@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use switchboard_benches::{ID_LENGTH, METER_VALUES, STATUS_NOTIFICATION};
+use switchboard_benches::{BOOT_NOTIFICATION, ID_LENGTH, METER_VALUES, STATUS_NOTIFICATION, TIME};
 use switchboard_deflate::{Pool, offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,6 +50,11 @@ enum What {
         #[arg(long)]
         seconds: u64,
     },
+    /// Connections and the answers to their BootNotifications
+    Boots {
+        #[arg(long)]
+        stations: usize,
+    },
     /// Memory of connections that do nothing
     Idle {
         #[arg(long)]
@@ -66,6 +71,7 @@ async fn main() -> Result<()> {
     let server = Server { address: server, pid, fixed, compress };
     let result = match what {
         What::Calls { stations, seconds } => calls(server, stations, Duration::from_secs(seconds)).await?,
+        What::Boots { stations } => boots(server, stations).await?,
         What::Idle { connections, calls } => idle(server, connections, calls).await?,
     };
     println!("{result}");
@@ -136,6 +142,31 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
         .await
 }
 
+/// Stations that come all at once, as after a cut of the network, as fast as they are taken.
+async fn boots(server: Server, stations: usize) -> Result<serde_json::Value> {
+    drop(connect(server, CONNECTING_AT_ONCE).await?);
+    let (cpu, begun) = (cpu_time(server.pid)?, Instant::now());
+    let next = Cell::new(0);
+    let lanes = (0..CONNECTING_AT_ONCE).map(async |_| {
+        let mut booted = Vec::new();
+        while next.get() < stations {
+            let number = next.replace(next.get() + 1);
+            let mut station = Station::connect(server, number).await?;
+            station.boot().await?;
+            booted.push(station);
+        }
+        anyhow::Ok(booted)
+    });
+    let all = futures_util::future::try_join_all(lanes).await?;
+    let (cpu, took) = (cpu_time(server.pid)?.saturating_sub(cpu), begun.elapsed());
+    drop(all);
+    Ok(json!({
+        "stations": stations,
+        "booted_per_second": stations as f64 / took.as_secs_f64(),
+        "server_us_each": cpu.as_secs_f64() * 1e6 / stations as f64,
+    }))
+}
+
 async fn idle(server: Server, connections: usize, calls: usize) -> Result<serde_json::Value> {
     let pid = server.pid;
     // The first connections make the server allocate what it needs once.
@@ -196,8 +227,8 @@ async fn connect(server: Server, count: usize) -> Result<Vec<Station>> {
 
 struct Station {
     stream: TcpStream,
-    /// The three kinds of frames with room for an id, unmasked.
-    templates: [Vec<u8>; 3],
+    /// The kinds of frames with room for an id, unmasked, and where their time stands.
+    templates: [(Vec<u8>, Option<usize>); 4],
     number: usize,
     calls: usize,
     fixed: bool,
@@ -208,6 +239,12 @@ struct Station {
 
 /// Sixteen MeterValues, three Heartbeats and one StatusNotification, spread out.
 const MIX: [usize; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0];
+
+/// Which of the templates is the BootNotification.
+const BOOT: usize = 3;
+
+/// Behind the date.
+const TIME_OF_DAY_AT: usize = "2026-11-22T".len();
 
 /// Begins a CALL: `[2,"` and then the id.
 const ID_AT: usize = 4;
@@ -244,23 +281,41 @@ impl Station {
         let granted = String::from_utf8_lossy(&answer).contains(offer::OFFER);
         ensure!(granted == compress, "compression was not granted");
         let frame = |action: &str, payload: &str| {
-            format!(r#"[2,"{}","{action}",{payload}]"#, "0".repeat(ID_LENGTH)).into_bytes()
+            let text = format!(r#"[2,"{}","{action}",{payload}]"#, "0".repeat(ID_LENGTH));
+            let time = text.find(TIME);
+            (text.into_bytes(), time)
         };
         let templates = [
             frame("MeterValues", METER_VALUES),
             frame("Heartbeat", "{}"),
             frame("StatusNotification", STATUS_NOTIFICATION),
+            frame("BootNotification", BOOT_NOTIFICATION),
         ];
         Ok(Self { stream, templates, number, calls: 0, fixed, compress, out: Vec::new(), input: Vec::new() })
     }
 
     /// Sends one call and waits for its answer.
     async fn call(&mut self) -> Result<()> {
-        let kind = MIX[(self.number + self.calls) % MIX.len()];
+        self.send(MIX[(self.number + self.calls) % MIX.len()]).await
+    }
+
+    /// Boots and waits for the answer.
+    async fn boot(&mut self) -> Result<()> {
+        self.send(BOOT).await
+    }
+
+    async fn send(&mut self, kind: usize) -> Result<()> {
         let id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls);
         self.calls += 1;
-        let frame = &mut self.templates[kind];
+        let (frame, time) = &mut self.templates[kind];
         frame[ID_AT..ID_AT + ID_LENGTH].copy_from_slice(id.as_bytes());
+        if let Some(at) = *time {
+            // Whoever knows what was said before takes a time that was seen already for a repeat.
+            let (seconds, milliseconds) = (self.calls / 1000 % 60, self.calls % 1000);
+            let (hours, minutes) = (self.calls / 3_600_000 % 24, self.calls / 60_000 % 60);
+            let now = format!("{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}");
+            frame[at + TIME_OF_DAY_AT..at + TIME_OF_DAY_AT + now.len()].copy_from_slice(now.as_bytes());
+        }
         let compressed = if self.compress { POOL.deflate(frame, 15) } else { None };
         match &compressed {
             Some(payload) => mask_into(&mut self.out, 0xc1, payload),
