@@ -107,6 +107,7 @@ async fn what_a_pending_station_was_asked_for_is_let_through_for_a_while() {
     }
 }
 
+/// L07
 #[tokio::test]
 async fn a_registration_outlives_connections_and_restarts() {
     for version in TWO {
