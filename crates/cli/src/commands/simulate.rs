@@ -258,9 +258,16 @@ fn sum_up(
         if let Some(compared) = compared {
             compared.print()?;
         }
-        if told && compared.is_none() {
+        if told && compared.is_none() && figures.connections > 0 {
             output::line("every bill was answered; --check compares them with the server's books")?;
         }
+    }
+    if figures.connections == 0 {
+        let why = population.last_failure().unwrap_or_else(|| "there was no time for it".to_owned());
+        return Err(Failure::new(
+            Exit::Unreachable,
+            format!("no station ever connected to {}: {}", command.url, output::printable(&why)),
+        ));
     }
     Ok(if told && equal { Exit::Done } else { Exit::Inconsistent })
 }
