@@ -52,7 +52,7 @@ async fn one(FromState(state): FromState<State>, Path(id): Path<String>) -> Resu
 async fn shown(state: &State, station: &StationId) -> Result<Json<Value>, Problem> {
     let location = state.directory().locate(&state.key(station.clone()), crate::now_ms()).await?;
     let settings = state.central()?.settings(state.tenant(), station).await?;
-    let settings: Vec<Value> = settings.into_iter().map(view).collect();
+    let settings: Vec<Value> = settings.iter().map(view).collect();
     Ok(Json(json!({
         "station": station.as_str(),
         "connected": location.is_some(),
@@ -61,7 +61,7 @@ async fn shown(state: &State, station: &StationId) -> Result<Json<Value>, Proble
     })))
 }
 
-fn view(setting: Setting) -> Value {
+fn view(setting: &Setting) -> Value {
     json!({
         "name": setting.name,
         "desired": setting.desired,

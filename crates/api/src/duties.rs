@@ -29,11 +29,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let duties = state.central()?.duties(state.tenant(), query.station.as_deref(), query.open, limit).await?;
-    let duties: Vec<Value> = duties.into_iter().map(view).collect();
+    let duties: Vec<Value> = duties.iter().map(view).collect();
     Ok(Json(json!({ "duties": duties })))
 }
 
-fn view(duty: Duty) -> Value {
+fn view(duty: &Duty) -> Value {
     json!({
         "id": duty.id,
         "station": duty.station,

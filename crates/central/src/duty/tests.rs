@@ -1,3 +1,5 @@
+//! Duties with a line whose other end the test plays, and a clock that it owns.
+
 use super::{At, DutyState, Fixed, Line, NewDuty, Order, list, owe};
 use crate::{Central, Clock, Config};
 use bytestring::ByteString;
