@@ -6,6 +6,7 @@
 use crate::create::{beside, create};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// What was saved.
@@ -142,7 +143,7 @@ impl Table<'_> {
     fn copy(&mut self) -> rusqlite::Result<()> {
         let has_rowid = self.new.prepare(&format!("SELECT rowid FROM \"{}\"", self.name)).is_ok();
         if has_rowid {
-            return self.range(i64::MIN, i64::MAX, 0);
+            return self.ranges();
         }
         // Without numbers to halve: from both ends.
         if self.read("", &[])?.is_err() {
@@ -159,21 +160,27 @@ impl Table<'_> {
         key.query_map([self.name], |row| row.get(0))?.collect()
     }
 
-    /// Reads the rows of a range of numbers, around what cannot be read.
-    fn range(&mut self, low: i64, high: i64, depth: u32) -> rusqlite::Result<()> {
-        let from_low = self.read("WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid", &[low, high])?;
-        let Err(last_low) = from_low else { return Ok(()) };
-        self.whole = false;
-        let low = last_low.map_or(low, |last| last.saturating_add(1));
-        let from_high = self.read("WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid DESC", &[low, high])?;
-        let Err(last_high) = from_high else { return Ok(()) };
-        let high = last_high.map_or(high, |last| last.saturating_sub(1));
-        if low >= high || depth >= HALVINGS_MAX {
-            return Ok(());
+    /// Reads the rows by their numbers, around what cannot be read: a range in which something cannot is read from both
+    /// ends, and what lies between is halved, the largest ranges first.
+    fn ranges(&mut self) -> rusqlite::Result<()> {
+        let mut ranges = VecDeque::from([(i64::MIN, i64::MAX)]);
+        // Where the root of a table is gone every range fails: then it is not worth while to halve for ever.
+        for _ in 0..RANGES_MAX {
+            let Some((low, high)) = ranges.pop_front() else { break };
+            let from_low = self.read("WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid", &[low, high])?;
+            let Err(last_low) = from_low else { continue };
+            self.whole = false;
+            let low = last_low.map_or(low, |last| last.saturating_add(1));
+            let from_high = self.read("WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid DESC", &[low, high])?;
+            let Err(last_high) = from_high else { continue };
+            let high = last_high.map_or(high, |last| last.saturating_sub(1));
+            if low < high {
+                let middle = low.midpoint(high);
+                ranges.push_back((low, middle));
+                ranges.push_back((middle.saturating_add(1), high));
+            }
         }
-        let middle = low.midpoint(high);
-        self.range(low, middle, depth + 1)?;
-        self.range(middle.saturating_add(1), high, depth + 1)
+        Ok(())
     }
 
     /// Copies rows until there are no more, or one cannot be read: then the number of the last that could.
@@ -223,8 +230,8 @@ fn file_error(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// How often a range is halved on the way to what can be read between two damages.
-const HALVINGS_MAX: u32 = 72;
+/// How many ranges of a table are tried on the way to what can be read between two damages.
+const RANGES_MAX: usize = 4_000;
 
 #[cfg(test)]
 mod tests {
@@ -277,6 +284,25 @@ mod tests {
         connection.execute("INSERT INTO entry (text) VALUES ('new')", []).unwrap();
         assert_eq!(connection.last_insert_rowid(), 2001);
         assert_eq!(std::fs::read(&saved.kept).unwrap(), bytes, "the damaged file is kept as it was");
+    }
+
+    #[test]
+    fn a_table_whose_root_is_gone_is_given_up_and_the_others_are_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        create(&path, fill).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute("INSERT INTO entry (text) VALUES ('gone')", []).unwrap();
+        connection.execute("INSERT INTO station VALUES ('S', 'x')", []).unwrap();
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'entry'";
+        let root: usize = connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap() as usize;
+        connection.close().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[(root - 1) * 4096..root * 4096].fill(0xa5);
+        std::fs::write(&path, &bytes).unwrap();
+        let saved = salvage(&path, fill, |_| Ok::<_, rusqlite::Error>(())).unwrap();
+        let rows: Vec<_> = saved.tables.iter().map(|one| (&*one.name, one.rows, one.whole)).collect();
+        assert_eq!(rows, [("entry", 0, false), ("station", 1, true)]);
     }
 
     #[test]

@@ -21,10 +21,15 @@ fn raise_open_files() {
 async fn boot(address: std::net::SocketAddr, station: &str) -> Result<tokio::net::TcpStream> {
     let mut stream = wire::connect(address, station).await?;
     stream.write_all(&wire::frame(0x81, BOOT)).await?;
-    let mut answer = vec![0; 16];
-    stream.read_exact(&mut answer).await.context("no answer to the boot")?;
-    assert_eq!(answer[0], 0x81, "{answer:?}");
-    Ok(stream)
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).await.context("no answer to the boot")?;
+        // It may be the turn of a ping.
+        if head != [0x89, 0] {
+            assert_eq!(head[0], 0x81, "{head:?}");
+            return Ok(stream);
+        }
+    }
 }
 
 /// Ten thousand: `cargo xtask storm --stations 10000`.
