@@ -134,12 +134,13 @@ impl Tap {
     }
 
     /// Whether records are wanted. Asked before one is made.
-    pub(crate) fn is_open(&self) -> bool {
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.0.open.load(Ordering::Relaxed)
     }
 
     /// Hands a record on.
-    pub(crate) fn show(&self, record: Record) {
+    pub fn show(&self, record: Record) {
         let bytes = match &record.seen {
             Seen::Received(text) | Seen::Sent(text) => text.len(),
             _ => 0,

@@ -49,7 +49,8 @@ pub(crate) fn kind(name: &str, around: &str, action: Option<&str>) -> Kind {
         // Of a driver's contract in Authorize; what else is a certificate is long and says little.
         b"certificate" => Kind::Personal,
         // A greeting with the driver's name; the customer of a receipt.
-        b"personalmessage"
+        b"updatedpersonalmessage"
+        | b"personalmessage"
         | b"personalmessageextra"
         | b"vatnumber"
         | b"company"
