@@ -28,11 +28,7 @@ use switchboard_sqlite::killpoint;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Only in tests: the instant at which this process is to die as if killed.
-    if killpoint::ENABLED
-        && let Some(point) = std::env::var_os("KILLPOINT")
-        && !killpoint::arm(&point.to_string_lossy())
-    {
+    if killpoint::ENABLED && !arm_killpoint() {
         drop(writeln!(std::io::stderr(), "switchboard: KILLPOINT is not POINT:N"));
         return Exit::Usage.into();
     }
@@ -54,6 +50,12 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Only in tests: the instant at which this process is to die as if killed. `false` if it cannot be read.
+#[expect(clippy::disallowed_methods, reason = "a test's instruction is no setting")]
+fn arm_killpoint() -> bool {
+    std::env::var_os("KILLPOINT").is_none_or(|point| killpoint::arm(&point.to_string_lossy()))
 }
 
 fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {

@@ -161,7 +161,7 @@ mod tests {
                     edit(&beside(path, "wal"), |bytes| {
                         let at = bytes.len() - 5 * 4120;
                         bytes[at] ^= 1;
-                    })
+                    });
                 },
                 "log",
             ),

@@ -1,5 +1,4 @@
 //! A station that is killed again and again in the middle of its business, with its messages in a file.
-#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
 #![expect(clippy::disallowed_methods, reason = "the child learns from its environment what it is")]
 
 use anyhow::{Context, Result, ensure};

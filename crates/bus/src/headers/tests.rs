@@ -35,7 +35,7 @@ fn a_call_has_the_headers_of_the_contract() {
         ocpp-remaining-ms: 25000\nocpp-reply-to: gateway-1\nocpp-attempt: 1\n";
     let lines: String = headers(&call()).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     assert_eq!(lines, expected);
-    assert!(call().encode_block().starts_with("\0\x01\0\0\01\x01\x04\0\0\0call"));
+    assert!(call().encode_block().starts_with("\x00\x01\x00\x00\x001\x01\x04\x00\x00\x00call"));
 }
 
 #[test]

@@ -130,9 +130,10 @@ impl Central {
                     Ledger::open(transaction, &call.tenant, station, call.version.as_str(), now_ms, rules)?;
                 if gated {
                     let registration = ledger.registration()?;
-                    if !gate.lets_through(registration.as_deref())
-                        && !(registration.as_deref() == Some("Pending") && ledger.was_asked_for(&action)?)
-                    {
+                    let registration = registration.as_deref();
+                    let open = gate.lets_through(registration)
+                        || (registration == Some("Pending") && ledger.was_asked_for(&action)?);
+                    if !open {
                         return Ok(Kept::Unregistered);
                     }
                 }

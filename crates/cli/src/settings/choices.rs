@@ -94,7 +94,7 @@ impl Readable for Vec<String> {
     }
 
     fn show(&self) -> Option<String> {
-        let texts: Vec<String> = self.iter().filter_map(Readable::show).collect();
+        let texts: Self = self.iter().filter_map(Readable::show).collect();
         Some(format!("[{}]", texts.join(", ")))
     }
 }

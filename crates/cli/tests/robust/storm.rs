@@ -14,7 +14,8 @@ const BOOT: &[u8] = br#"[2,"1","BootNotification",{"chargePointVendor":"V","char
 
 fn raise_open_files() {
     let limits = getrlimit(Resource::Nofile);
-    drop(setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum }));
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum })
+        .expect("a process may raise its limit up to the maximum");
 }
 
 /// Connects, boots, and gives the socket when the answer is there.

@@ -1,3 +1,5 @@
+//! Calls and their answers are brought together, in every order in which they may come.
+
 use super::*;
 use crate::{line, redact::Redactor};
 use serde_json::Value;

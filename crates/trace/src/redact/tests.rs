@@ -1,3 +1,5 @@
+//! What is hidden, what stays to be read, and what becomes of text that is no JSON.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! What the ring keeps on the disk, what it gives back, and what it gives up.
+
 use super::*;
 use crate::{Direction, Filter, Query};
 use std::path::Path;
