@@ -65,8 +65,16 @@ enum What {
     },
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_LOOK).build()?;
+    runtime.block_on(play())
+}
+
+/// How many tasks run between two looks at the sockets.
+const TASKS_PER_LOOK: u32 = 16;
+
+async fn play() -> Result<()> {
     let Arguments { server, pid, fixed, compress, what } = Arguments::parse();
     let server = Server { address: server, pid, fixed, compress };
     let result = match what {
@@ -100,6 +108,13 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
     local
         .run_until(async {
             let mut tasks = JoinSet::new();
+            // A thread that sleeps is woken by the server's write, at the server's cost: more often the slower the
+            // server is. The stations of the benchmark never sleep, so that all servers pay for the same.
+            let awake = tokio::task::spawn_local(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
             for mut station in connect(server, stations).await? {
                 let (measuring, latencies, stop) =
                     (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
@@ -125,6 +140,7 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
             while let Some(ended) = tasks.join_next().await {
                 ended.context("a station broke off")??;
             }
+            awake.abort();
             let mut latencies = latencies.borrow_mut();
             ensure!(!latencies.is_empty(), "not one call was answered");
             latencies.sort_unstable();

@@ -151,6 +151,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let now = now();
         self.socket.begin_turn();
         self.handle_timeouts(now);
+        // Once there is nothing to be read, the socket wakes this task when there is.
+        let mut all_read = false;
         for _ in 0..TURNS_MAX {
             let mut progress = self.handle_events(now);
             progress |= self.do_actions(now);
@@ -165,11 +167,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             if let Some(end) = self.end {
                 return Poll::Ready(end);
             }
-            if self.may_read()
-                && let Poll::Ready(input) = self.socket.poll_read(context)
-            {
-                self.handle_input(input, now);
-                continue;
+            if !all_read && self.may_read() {
+                if let Poll::Ready(input) = self.socket.poll_read(context) {
+                    self.handle_input(input, now);
+                    continue;
+                }
+                all_read = true;
             }
             if progress {
                 continue;
