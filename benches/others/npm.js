@@ -8,6 +8,7 @@ const now = () => new Date().toISOString();
 const answers = {
   BootNotification: () => ({ currentTime: now(), interval: 300, status: "Accepted" }),
   Heartbeat: () => ({ currentTime: now() }),
+  StartTransaction: () => ({ transactionId: 170042, idTagInfo: { status: "Accepted" } }),
   MeterValues: () => ({}),
   StatusNotification: () => ({}),
 };

@@ -28,6 +28,10 @@ class Station(ChargePoint):
     def heartbeat(self, **_):
         return call_result.Heartbeat(current_time=now())
 
+    @on("StartTransaction")
+    def start_transaction(self, **_):
+        return call_result.StartTransaction(transaction_id=170042, id_tag_info={"status": "Accepted"})
+
     @on("MeterValues")
     def meter_values(self, **_):
         return call_result.MeterValues()

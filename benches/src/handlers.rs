@@ -6,11 +6,15 @@ use switchboard_router::{CallError, Router};
 
 /// Typed handlers for the calls that the benchmark sends.
 pub fn router() -> Router {
-    Router::new().on(boot).on(meter_values).on(heartbeat).on(status_notification)
+    Router::new().on(boot).on(start).on(meter_values).on(heartbeat).on(status_notification)
 }
 
 async fn boot(_: v16::BootNotificationRequest) -> Result<v16::BootNotificationResponse, CallError> {
     Ok(v16::BootNotificationResponse::new(v16::RegistrationStatus::Accepted, now(), 300))
+}
+
+async fn start(_: v16::StartTransactionRequest) -> Result<v16::StartTransactionResponse, CallError> {
+    Ok(v16::StartTransactionResponse::new(v16::IdTagInfo::new(v16::AuthorizationStatus::Accepted), 170_042))
 }
 
 async fn meter_values(_: v16::MeterValuesRequest) -> Result<v16::MeterValuesResponse, CallError> {

@@ -34,6 +34,12 @@ pub const BOOT_NOTIFICATION: &str = concat!(
     r#""firmwareVersion":"1.4.2"}"#
 );
 
+/// A StartTransaction.req of 1.6.
+pub const START_TRANSACTION: &str = r#"{"connectorId":1,"idTag":"04A1B2C3D4E5F6","meterStart":1534000,"timestamp":"2026-11-22T10:15:30.000Z"}"#;
+
+/// The transaction in [`METER_VALUES`].
+pub const TRANSACTION_ID: &str = "170042";
+
 /// The time in these messages, which a station moves on from call to call.
 pub const TIME: &str = "2026-11-22T10:15:30.000Z";
 

@@ -15,7 +15,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use switchboard_benches::{BOOT_NOTIFICATION, ID_LENGTH, METER_VALUES, STATUS_NOTIFICATION, TIME};
+use switchboard_benches::{
+    BOOT_NOTIFICATION, ID_LENGTH, METER_VALUES, START_TRANSACTION, STATUS_NOTIFICATION, TIME, TRANSACTION_ID,
+};
 use switchboard_deflate::{Pool, offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -115,7 +117,11 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
                     tokio::task::yield_now().await;
                 }
             });
-            for mut station in connect(server, stations).await? {
+            let mut stations = connect(server, stations).await?;
+            for some in stations.chunks_mut(CONNECTING_AT_ONCE) {
+                futures_util::future::try_join_all(some.iter_mut().map(Station::start)).await?;
+            }
+            for mut station in stations {
                 let (measuring, latencies, stop) =
                     (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
                 tasks.spawn_local(async move {
@@ -244,13 +250,15 @@ async fn connect(server: Server, count: usize) -> Result<Vec<Station>> {
 struct Station {
     stream: TcpStream,
     /// The kinds of frames with room for an id, unmasked, and where their time stands.
-    templates: [(Vec<u8>, Option<usize>); 4],
+    templates: [(Vec<u8>, Option<usize>); 5],
     number: usize,
     calls: usize,
     fixed: bool,
     compress: bool,
     out: Vec<u8>,
     input: Vec<u8>,
+    /// How much of it was the last answer.
+    taken: usize,
 }
 
 /// Sixteen MeterValues, three Heartbeats and one StatusNotification, spread out.
@@ -258,6 +266,9 @@ const MIX: [usize; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 
 
 /// Which of the templates is the BootNotification.
 const BOOT: usize = 3;
+
+/// And which the StartTransaction.
+const START: usize = 4;
 
 /// Behind the date.
 const TIME_OF_DAY_AT: usize = "2026-11-22T".len();
@@ -306,21 +317,52 @@ impl Station {
             frame("Heartbeat", "{}"),
             frame("StatusNotification", STATUS_NOTIFICATION),
             frame("BootNotification", BOOT_NOTIFICATION),
+            frame("StartTransaction", START_TRANSACTION),
         ];
-        Ok(Self { stream, templates, number, calls: 0, fixed, compress, out: Vec::new(), input: Vec::new() })
+        Ok(Self {
+            stream,
+            templates,
+            number,
+            calls: 0,
+            fixed,
+            compress,
+            out: Vec::new(),
+            input: Vec::new(),
+            taken: 0,
+        })
+    }
+
+    /// Begins the transaction that its meter values belong to: whoever keeps books looks for it.
+    async fn start(&mut self) -> Result<()> {
+        if self.fixed {
+            return Ok(());
+        }
+        let answer = self.exchange(START).await?;
+        let answer = String::from_utf8_lossy(&self.input[answer]).into_owned();
+        let id = answer.split("\"transactionId\":").nth(1).context("no transactionId")?;
+        let id: String = id.trim_start().chars().take_while(char::is_ascii_digit).collect();
+        ensure!(!id.is_empty(), "an odd transactionId: {answer}");
+        let (frame, time) = &mut self.templates[0];
+        let text = String::from_utf8_lossy(frame).replace(TRANSACTION_ID, &id);
+        *time = text.find(TIME);
+        *frame = text.into_bytes();
+        Ok(())
     }
 
     /// Sends one call and waits for its answer.
     async fn call(&mut self) -> Result<()> {
-        self.send(MIX[(self.number + self.calls) % MIX.len()]).await
+        self.exchange(MIX[(self.number + self.calls) % MIX.len()]).await?;
+        Ok(())
     }
 
     /// Boots and waits for the answer.
     async fn boot(&mut self) -> Result<()> {
-        self.send(BOOT).await
+        self.exchange(BOOT).await?;
+        Ok(())
     }
 
-    async fn send(&mut self, kind: usize) -> Result<()> {
+    /// Sends a call; where its answer is in the input.
+    async fn exchange(&mut self, kind: usize) -> Result<Range<usize>> {
         let id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.calls);
         self.calls += 1;
         let (frame, time) = &mut self.templates[kind];
@@ -341,18 +383,19 @@ impl Station {
         self.read_answer(id.as_bytes()).await
     }
 
-    async fn read_answer(&mut self, id: &[u8]) -> Result<()> {
+    async fn read_answer(&mut self, id: &[u8]) -> Result<Range<usize>> {
+        self.input.drain(..std::mem::take(&mut self.taken));
         loop {
             while let Some((opcode, payload)) = first_frame(&self.input) {
                 let end = payload.end;
                 match opcode {
                     TEXT => {
-                        let text = &self.input[payload];
+                        let text = &self.input[payload.clone()];
                         let is_answer = text.starts_with(br#"[3,""#);
                         let for_us = self.fixed || text.get(ID_AT..ID_AT + ID_LENGTH) == Some(id);
                         ensure!(is_answer && for_us, "an odd answer: {}", String::from_utf8_lossy(text));
-                        self.input.drain(..end);
-                        return Ok(());
+                        self.taken = end;
+                        return Ok(payload);
                     }
                     PING => {
                         self.input.drain(..end);
