@@ -33,6 +33,8 @@ pub(super) trait Job: Send {
     fn run(&mut self, transaction: &Transaction<'_>) -> bool;
     /// Tells the result: that of the work if it was committed, else why it was not.
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+    /// Why it failed, if it was done and did.
+    fn fault(&self) -> Option<&StoreError>;
 }
 
 /// What travels over the queue.
@@ -79,6 +81,10 @@ where
         };
         // Nobody may be waiting any more: the call was abandoned at its deadline. What is stored stays stored.
         drop(self.reply.send(result));
+    }
+
+    fn fault(&self) -> Option<&StoreError> {
+        self.result.as_ref()?.as_ref().err()
     }
 }
 
@@ -146,14 +152,24 @@ fn serve(
         }
         Err(error) => {
             counters.failed.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            let lasting = matches!(error, StoreError::Damaged(_));
-            health.failed(&chain(error), batch.len() as u64, lasting, Instant::now());
+            let cause = if matches!(error, StoreError::RolledBack) { of_the_disk(batch) } else { None };
+            let cause = cause.unwrap_or(error);
+            let lasting = matches!(cause, StoreError::Damaged(_));
+            health.failed(&chain(cause), batch.len() as u64, lasting, Instant::now());
         }
     }
     for job in batch.drain(..) {
         job.finish(outcome.clone());
     }
     closing
+}
+
+/// What befell the one job for which all were rolled back: that is what an operator has to hear.
+fn of_the_disk(batch: &[Box<dyn Job>]) -> Option<&StoreError> {
+    batch
+        .iter()
+        .filter_map(|job| job.fault())
+        .find(|fault| matches!(fault, StoreError::Full | StoreError::Io(_) | StoreError::Damaged(_)))
 }
 
 /// Everything in one transaction without savepoints; commits when all succeeded, and tells whether they did.
