@@ -9,7 +9,6 @@ use switchboard_testkit::{Charger, Switchboard, wait};
 const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
 /// A scenario takes seconds; this is for a machine that has much else to do.
 const LIMIT: Duration = Duration::from_secs(180);
-const ALL_VERSIONS: [&str; 2] = ["--gateway-versions", "1.6,2.0.1,2.1"];
 
 macro_rules! scenarios {
     ($($version:literal, $module:ident;)* => $scenarios:tt) => {
@@ -116,7 +115,7 @@ async fn gets_the_settings_that_were_desired_while_it_was_away(
     mut station: Charger,
     version: &str,
 ) -> Result<()> {
-    let server = Switchboard::start(BINARY, &ALL_VERSIONS).await?;
+    let server = Switchboard::start(BINARY, &[]).await?;
     let Names { interval, stubborn, slow, missing, action } = names(version);
     let pairs = [(interval, "123"), (stubborn, "1"), (slow, "9"), (missing, "1")];
     let pairs = pairs.map(|(name, value)| format!("{name}={value}"));
@@ -172,7 +171,7 @@ async fn gets_a_setting_although_line_and_server_went_in_the_middle(
     mut station: Charger,
     version: &str,
 ) -> Result<()> {
-    let mut server = Switchboard::start(BINARY, &ALL_VERSIONS).await?;
+    let mut server = Switchboard::start(BINARY, &[]).await?;
     let Names { interval, action, .. } = names(version);
     boots(&server, &mut station).await?;
 
@@ -206,7 +205,7 @@ async fn gets_a_setting_although_line_and_server_went_in_the_middle(
 }
 
 async fn charges_with_registered_tags_and_groups_only(mut station: Charger, version: &str) -> Result<()> {
-    let server = Switchboard::start(BINARY, &ALL_VERSIONS).await?;
+    let server = Switchboard::start(BINARY, &[]).await?;
     boots(&server, &mut station).await?;
     let told = async |station: &mut Charger, tag: &str| -> Result<Value> {
         Ok(station.does("authorize", json!({ "tag": tag })).await?["status"].clone())
@@ -240,7 +239,7 @@ async fn charges_with_registered_tags_and_groups_only(mut station: Charger, vers
 }
 
 async fn keeps_a_list_of_tags_that_follows_the_register(mut station: Charger, _version: &str) -> Result<()> {
-    let server = Switchboard::start(BINARY, &ALL_VERSIONS).await?;
+    let server = Switchboard::start(BINARY, &[]).await?;
     let file = server.data_dir().join("tags.csv");
     let mut text = String::from("tag,group,status\n");
     for number in 1..=120 {

@@ -77,9 +77,9 @@ async fn a_demonstration_charges_and_does_what_it_is_told() -> Result<()> {
             "--json",
         ])
         .await?;
-    assert_eq!(answer.json()?["payload"]["status"], "NotSupported");
-    let refused =
-        server.run(&["send", "DEMO001", "GetDiagnostics", r#"{"location":"ftp://x"}"#, "--json"]).await?;
+    assert_eq!(answer.json()?["payload"]["status"], "Accepted");
+    let certificate = r#"{"certificateType":"CentralSystemRootCertificate","certificate":"x"}"#;
+    let refused = server.run(&["send", "DEMO001", "InstallCertificate", certificate, "--json"]).await?;
     assert_eq!((refused.code, &refused.json()?["code"]), (1, &json!("NotSupported")), "{refused:?}");
     assert!(server.log().contains("DEMO001 to DEMO002"), "the banner says who is there: {}", server.log());
     Ok(())
@@ -352,10 +352,10 @@ async fn a_station_of_2_1_is_offered_what_is_answered_unless_the_operator_says_o
     let offered = ["ocpp2.1", "ocpp2.0.1"];
     let server = Switchboard::start(BINARY, &[]).await?;
     let station = RawStation::connect(&server.url("CP1"), &offered).await?.map_err(refused)?;
-    assert_eq!(station.subprotocol(), Some("ocpp2.0.1"));
-    let server = Switchboard::start(BINARY, &["--gateway-versions", "2.0.1,2.1"]).await?;
-    let station = RawStation::connect(&server.url("CP1"), &offered).await?.map_err(refused)?;
     assert_eq!(station.subprotocol(), Some("ocpp2.1"));
+    let server = Switchboard::start(BINARY, &["--gateway-versions", "1.6,2.0.1"]).await?;
+    let station = RawStation::connect(&server.url("CP1"), &offered).await?.map_err(refused)?;
+    assert_eq!(station.subprotocol(), Some("ocpp2.0.1"));
     Ok(())
 }
 

@@ -95,7 +95,7 @@ pub struct Stations {
     pub power_kw: Vec<f64>,
     /// What the whole station may draw, as a share of the sum of its connectors.
     pub station_share: f64,
-    /// Versions and their shares: `{ "1.6" = 60, "2.0.1" = 40 }`.
+    /// Versions and their shares: `{ "1.6" = 50, "2.0.1" = 40, "2.1" = 10 }`.
     pub versions: BTreeMap<String, f64>,
     /// How often a meter is read during a transaction, in minutes.
     pub meter_minutes: f64,
@@ -179,7 +179,11 @@ impl Default for Stations {
         Self {
             power_kw: vec![11.0, 22.0, 22.0, 50.0],
             station_share: 1.0,
-            versions: BTreeMap::from([("1.6".to_owned(), 60.0), ("2.0.1".to_owned(), 40.0)]),
+            versions: BTreeMap::from([
+                ("1.6".to_owned(), 50.0),
+                ("2.0.1".to_owned(), 40.0),
+                ("2.1".to_owned(), 10.0),
+            ]),
             meter_minutes: 5.0,
         }
     }
