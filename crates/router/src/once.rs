@@ -89,6 +89,7 @@ impl Once {
                 seq INTEGER NOT NULL,
                 answer TEXT,
                 earlier BLOB NOT NULL,
+                journalled INTEGER NOT NULL DEFAULT 0,
                 PRIMARY KEY (tenant, station)
             ) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS once_journalled (
@@ -112,16 +113,28 @@ impl Once {
     /// # Errors
     /// When the database fails. Nothing is decided then; the transaction must be rolled back.
     pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
-        // A row for a station that is new says: nothing yet, lower than every key.
-        let (generation, seq, answer, mut earlier): (i64, i64, Option<String>, Vec<u8>) = transaction
+        let station = params![&*key.tenant, key.station.as_str()];
+        // A row for a station that is new says: nothing yet, lower than every key. This takes the lock also where the row
+        // is there. Not `RETURNING`: SQLite makes a table for what that gives, with pages of its own, each time.
+        transaction
             .prepare_cached(
                 "INSERT INTO once (tenant, station, generation, seq, answer, earlier)
-                VALUES (?1, ?2, -1, -1, NULL, x'')
-                ON CONFLICT DO UPDATE SET seq = seq
-                RETURNING generation, seq, answer, earlier",
+                VALUES (?1, ?2, -1, -1, NULL, x'') ON CONFLICT DO NOTHING",
             )?
-            .query_one(params![&*key.tenant, key.station.as_str()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            .execute(station)?;
+        let (generation, seq, answer, mut earlier, any_journalled): (
+            i64,
+            i64,
+            Option<String>,
+            Vec<u8>,
+            bool,
+        ) = transaction
+            .prepare_cached(
+                "SELECT generation, seq, answer, earlier, journalled FROM once
+                    WHERE tenant = ?1 AND station = ?2",
+            )?
+            .query_one(station, |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })?;
         let this = (stored(key.generation), stored(key.seq));
         // A call that was answered late and then journalled is known by the last key too.
@@ -138,7 +151,7 @@ impl Once {
         }
         // Also for a call that does not come from the journal: its worker may have been frozen while another one worked
         // it off.
-        if let Some(answer) = Self::journalled(transaction, key)? {
+        if any_journalled && let Some(answer) = Self::journalled(transaction, key)? {
             return Ok(Begin::Repeat(answer));
         }
         if generation >= 0 {
@@ -200,6 +213,9 @@ impl Token<'_> {
         let (tenant, station) = (&*key.tenant, key.station.as_str());
         let (generation, seq) = (stored(key.generation), stored(key.seq));
         if let Some(journal) = key.journal {
+            transaction
+                .prepare_cached("UPDATE once SET journalled = 1 WHERE tenant = ?1 AND station = ?2")?
+                .execute(params![tenant, station])?;
             transaction
                 .prepare_cached(
                     "INSERT INTO once_journalled (tenant, station, generation, seq, journal, answer)
