@@ -14,8 +14,8 @@ pub(super) type Key = (ByteString, StationId);
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     inner: Mutex<Inner>,
-    /// How many stations are away, so that calls of all others cost one look at a number.
-    away: AtomicUsize,
+    /// How many stations are away or have their turn, so that calls of all others cost one look at a number.
+    listened_for: AtomicUsize,
     pub(super) changed: Notify,
     pub(crate) counts: Counts,
 }
@@ -63,17 +63,22 @@ impl Agenda {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A station sent something: if it was away, it has its turn.
+    /// A station sent something: if it was away, it has its turn. If it has its turn just now it may have been found
+    /// away a moment ago, and has another.
     pub(crate) fn heard(&self, tenant: &ByteString, station: &StationId) {
-        if self.away.load(Ordering::Relaxed) == 0 {
+        if self.listened_for.load(Ordering::Relaxed) == 0 {
             return;
         }
         let key = (tenant.clone(), station.clone());
         let mut inner = self.lock();
-        if let Some(Entry::Away(_)) = inner.stations.get(&key) {
-            self.put(&mut inner, key, Entry::Due(i64::MIN));
-            drop(inner);
-            self.changed.notify_one();
+        match inner.stations.get(&key) {
+            Some(Entry::Away(_)) => {
+                self.put(&mut inner, key, Entry::Due(i64::MIN));
+                drop(inner);
+                self.changed.notify_one();
+            }
+            Some(Entry::Busy { again: false }) => self.put(&mut inner, key, Entry::Busy { again: true }),
+            Some(Entry::Busy { again: true } | Entry::Due(_)) | None => {}
         }
     }
 
@@ -128,7 +133,9 @@ impl Agenda {
             Next::At(at_ms) => self.put(&mut inner, key, Entry::Due(at_ms)),
             Next::Away(at_ms) => self.put(&mut inner, key, Entry::Away(at_ms)),
             Next::Nothing => {
-                inner.stations.remove(&key);
+                if matches!(inner.stations.remove(&key), Some(Entry::Busy { .. })) {
+                    self.listened_for.fetch_sub(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -141,9 +148,12 @@ impl Agenda {
             }
             Some(Entry::Away(due_ms)) => {
                 inner.queue.remove(&(due_ms, key.clone()));
-                self.away.fetch_sub(1, Ordering::Relaxed);
+                self.listened_for.fetch_sub(1, Ordering::Relaxed);
             }
-            Some(Entry::Busy { .. }) | None => {}
+            Some(Entry::Busy { .. }) => {
+                self.listened_for.fetch_sub(1, Ordering::Relaxed);
+            }
+            None => {}
         }
         match entry {
             Entry::Due(due_ms) => {
@@ -151,9 +161,33 @@ impl Agenda {
             }
             Entry::Away(due_ms) => {
                 inner.queue.insert((due_ms, key));
-                self.away.fetch_add(1, Ordering::Relaxed);
+                self.listened_for.fetch_add(1, Ordering::Relaxed);
             }
-            Entry::Busy { .. } => {}
+            Entry::Busy { .. } => {
+                self.listened_for.fetch_add(1, Ordering::Relaxed);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_station_that_is_heard_while_it_is_looked_for_is_looked_for_again() {
+        let agenda = Agenda::default();
+        let key: Key = ("default".into(), StationId::new("CP1", 48).unwrap());
+        agenda.nudge(&key.0, &key.1);
+        assert_eq!(agenda.take(0).as_ref(), Some(&key));
+        agenda.heard(&key.0, &key.1);
+        agenda.release(key.clone(), Next::Away(60_000));
+        assert_eq!(agenda.take(0).as_ref(), Some(&key), "it came in between");
+        agenda.release(key.clone(), Next::Away(60_000));
+        assert_eq!(agenda.take(0), None);
+        agenda.heard(&key.0, &key.1);
+        assert_eq!(agenda.take(0).as_ref(), Some(&key));
+        agenda.release(key, Next::Nothing);
+        assert_eq!((agenda.stations(), agenda.listened_for.load(Ordering::Relaxed)), (0, 0));
     }
 }
