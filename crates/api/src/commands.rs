@@ -20,6 +20,7 @@ use switchboard_bus::{
     Lane,
     command::{Options, Outcome},
 };
+use switchboard_directory::StationKey;
 use switchboard_rpc::Version;
 
 /// How long a station may be waited for.
@@ -92,16 +93,8 @@ pub(crate) async fn send(
         let versions = spoken.as_ref().map_or(&Version::ALL[..], std::slice::from_ref);
         judge(versions, &request.action, payload.as_bytes())?;
     }
-    if let Some(central) = &state.0.api.central {
-        // What this asks a pending station to send must be let through.
-        let noted = central.before_call(&key.tenant, &key.station, &request.action, payload.as_bytes()).await;
-        if let Err(error) = noted {
-            tracing::warn!(station = %key.station, error = &error as &dyn std::error::Error, "what is asked for could not be noted");
-        }
-    }
-    let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
-    let outcome =
-        state.commander().command(&key.tenant, &key.station, &request.action, payload, options).await?;
+    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    let outcome = state.command(&key, &request.action, payload, options).await?;
     tracing::info!(station = %key.station, action = request.action, outcome = name(&outcome), "command");
     let faults = match (&outcome, spoken) {
         (Outcome::Answered(payload), Some(version)) => faults(version, &request.action, payload.as_bytes()),
@@ -116,6 +109,26 @@ pub(crate) async fn send(
         faults,
         ..view(outcome)
     }))
+}
+
+impl State {
+    /// Sends a command, whoever asks for it.
+    pub(crate) async fn command(
+        &self,
+        key: &StationKey,
+        action: &str,
+        payload: Bytes,
+        options: Options,
+    ) -> Result<Outcome, Problem> {
+        if let Some(central) = &self.0.api.central {
+            // What this asks a pending station to send must be let through.
+            let noted = central.before_call(&key.tenant, &key.station, action, &payload).await;
+            if let Err(error) = noted {
+                tracing::warn!(station = %key.station, error = &error as &dyn std::error::Error, "what is asked for could not be noted");
+            }
+        }
+        Ok(self.commander().command(&key.tenant, &key.station, action, payload, options).await?)
+    }
 }
 
 fn options(request: &Request) -> Result<Options, Problem> {

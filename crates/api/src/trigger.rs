@@ -41,8 +41,7 @@ async fn ask(
     action: &str,
     payload: String,
 ) -> Result<(Outcome, Value), Problem> {
-    let outcome =
-        state.commander().command(&key.tenant, &key.station, action, payload, Options::default()).await?;
+    let outcome = state.command(key, action, payload.into(), Options::default()).await?;
     let mut shown = json!({"station": key.station.as_str(), "action": action, "outcome": name(&outcome)});
     match &outcome {
         Outcome::Answered(payload) => {
