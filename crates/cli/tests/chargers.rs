@@ -389,6 +389,14 @@ async fn is_pending_or_rejected_until_it_is_accepted(test: &str, software: Softw
     let authorize = charger.tries("authorize", json!({ "tag": "A1" })).await?;
     assert_eq!(authorize.get("code") == Some(&json!("SecurityError")), gated, "{authorize}");
 
+    // By whichever command it is asked.
+    let status = json!({ "status": "Available" });
+    let report = charger.tries("report", status.clone()).await?;
+    assert_eq!(report.get("code") == Some(&json!("SecurityError")), gated, "{report}");
+    let ran =
+        server.run(&["trigger", "CP011", "StatusNotification", "--connector", "1", "--wait", "100ms"]).await?;
+    charger.does("report", status).await.with_context(|| format!("{ran:?}"))?;
+
     // It keeps its registration without another boot, on a new line and with a new process.
     server.kill().await?;
     charger.event("closed").await?;
