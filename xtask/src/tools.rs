@@ -49,11 +49,41 @@ const TOOLS: &[Tool] = &[
         source: Source::Debian { packages: &["npm"], probe: &["npm", "--version"] },
     },
     Tool {
-        name: "PyPI packages (ocpp, websockets, jsonschema, …)",
+        name: "NATS server",
+        needed_for: "the bus and the directory over NATS",
+        source: Source::Debian { packages: &["nats-server"], probe: &["nats-server", "--version"] },
+    },
+    Tool {
+        name: "RabbitMQ",
+        needed_for: "the bus over AMQP",
+        source: Source::Debian {
+            packages: &["rabbitmq-server"],
+            probe: &["test", "-x", "/usr/lib/rabbitmq/bin/rabbitmq-server"],
+        },
+    },
+    Tool {
+        name: "Mosquitto",
+        needed_for: "the bus over MQTT",
+        source: Source::Debian { packages: &["mosquitto"], probe: &["test", "-x", "/usr/sbin/mosquitto"] },
+    },
+    Tool {
+        name: "PostgreSQL",
+        needed_for: "the directory and the books in PostgreSQL",
+        source: Source::Debian {
+            packages: &["postgresql"],
+            probe: &["sh", "-c", "test -x /usr/lib/postgresql/*/bin/postgres"],
+        },
+    },
+    Tool {
+        name: "PyPI packages (ocpp, websockets, jsonschema, brokers' clients)",
         needed_for: "the Python charger, the official schemas and the judge of the generated types",
         source: Source::Python,
     },
-    Tool { name: "npm packages (ocpp-rpc)", needed_for: "the Node charger", source: Source::Npm },
+    Tool {
+        name: "npm packages (ocpp-rpc, nats)",
+        needed_for: "the Node charger and worker",
+        source: Source::Npm,
+    },
 ];
 
 impl fmt::Display for Tool {

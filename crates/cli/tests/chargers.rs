@@ -393,8 +393,9 @@ async fn is_pending_or_rejected_until_it_is_accepted(test: &str, software: Softw
     let status = json!({ "status": "Available" });
     let report = charger.tries("report", status.clone()).await?;
     assert_eq!(report.get("code") == Some(&json!("SecurityError")), gated, "{report}");
-    let ran =
-        server.run(&["trigger", "CP011", "StatusNotification", "--connector", "1", "--wait", "100ms"]).await?;
+    let ran = server
+        .run(&["trigger", "CP011", "StatusNotification", "--connector", "1", "--wait", "100ms"])
+        .await?;
     charger.does("report", status).await.with_context(|| format!("{ran:?}"))?;
 
     // It keeps its registration without another boot, on a new line and with a new process.

@@ -14,6 +14,7 @@ mod charger;
 pub mod http;
 mod proxy;
 mod raw_station;
+pub mod servers;
 mod switchboard;
 pub mod tools;
 pub mod wait;

@@ -41,7 +41,8 @@ pub fn root() -> PathBuf {
     folder.ancestors().nth(2).unwrap_or(folder).to_path_buf()
 }
 
-fn missing(test: &str, what: &str) -> Result<Option<PathBuf>> {
+/// Notes that `test` has to be skipped; an error if the tests were told that everything is there.
+pub(crate) fn missing(test: &str, what: &str) -> Result<Option<PathBuf>> {
     if env::var_os("TESTKIT_TOOLS_REQUIRED").is_some_and(|value| value == "1") {
         bail!("{test} needs {what}: cargo xtask tools --install");
     }

@@ -1,0 +1,213 @@
+//! Brokers and databases of the tests' own: real ones, each on a free port with a folder of its own, so that they can be
+//! frozen, killed and started again.
+//!
+//! They end with the process that started them, also when that is killed: `setpriv` has the kernel see to it.
+
+mod mosquitto;
+mod nats;
+mod postgres;
+mod rabbitmq;
+
+pub use mosquitto::Mosquitto;
+pub use nats::Nats;
+pub use postgres::Postgres;
+pub use rabbitmq::RabbitMq;
+
+use crate::{tools, wait};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// A server's process, its port and its folder. Dropped, it is killed and its folder removed.
+#[derive(Debug)]
+pub struct Server {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+    user: Option<&'static str>,
+    address: SocketAddr,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Prepares one that will listen on a free port. The caller adds what it needs.
+    fn prepare(name: &'static str, program: PathBuf) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix(&format!("switchboard-{name}-")).tempdir()?;
+        let address = free_address()?;
+        Ok(Self {
+            name,
+            program,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            user: None,
+            address,
+            folder,
+            child: None,
+        })
+    }
+
+    /// Where it listens; the same after each start.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// All that it has logged so far, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Ends it without a word, as a power cut would.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end(Signal::KILL)
+    }
+
+    /// Asks it to end, as an operator would, and waits until it has.
+    ///
+    /// # Errors
+    /// It does not run, or does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.end(Signal::TERM)
+    }
+
+    /// Stops it in the middle of whatever it does; its connections stay.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Starts it, or starts it again, with the same port and folder, and waits until it listens.
+    ///
+    /// # Errors
+    /// It runs already, ends, or does not listen in time; what it logged is in the error.
+    pub async fn start(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("{} is running", self.name);
+        }
+        self.child = Some(self.spawn()?);
+        let deadline = tokio::time::Instant::now() + 2 * wait::DEADLINE;
+        while TcpStream::connect(self.address).await.is_err() {
+            let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten();
+            if let Some(status) = ended {
+                self.child = None;
+                bail!("{} ended with {status}:\n{}", self.name, self.log());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("{} does not listen:\n{}", self.name, self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(user) = self.user {
+            command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+        }
+        command.arg("--").arg(&self.program).args(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(self.folder.path());
+        spawn_for_life(command).with_context(|| format!("cannot start {}", self.name))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        Ok(kill_process(pid.with_context(|| format!("{} does not run", self.name))?, signal)?)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
+        self.signal(signal)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            // If it has ended by itself there is nothing to end.
+            drop(self.end(Signal::KILL));
+        }
+    }
+}
+
+/// Starts a process from a thread that lives as long as we do: the kernel's signal at a parent's death means the thread,
+/// and a test's thread ends with the test.
+fn spawn_for_life(command: Command) -> Result<Child> {
+    type Order = (Command, mpsc::SyncSender<std::io::Result<Child>>);
+    static SPAWNER: std::sync::LazyLock<std::sync::Mutex<mpsc::Sender<Order>>> =
+        std::sync::LazyLock::new(|| {
+            let (orders, taken) = mpsc::channel::<Order>();
+            std::thread::spawn(move || {
+                for (mut command, answer) in taken {
+                    drop(answer.send(command.spawn()));
+                }
+            });
+            std::sync::Mutex::new(orders)
+        });
+    let (answer, answered) = mpsc::sync_channel(1);
+    let orders = SPAWNER.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    orders.send((command, answer)).map_err(|_| anyhow!("the thread that starts processes is gone"))?;
+    Ok(answered.recv()??)
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// The program if it is installed; none if `test` has to be skipped.
+fn installed(test: &str, what: &str, places: &[&str]) -> Result<Option<PathBuf>> {
+    match places.iter().map(PathBuf::from).find(|place| place.is_file()) {
+        Some(program) => Ok(Some(program)),
+        None => tools::missing(test, what),
+    }
+}
+
+/// Whether we may start processes as others.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

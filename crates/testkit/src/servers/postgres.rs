@@ -1,0 +1,125 @@
+//! `postgres`, which root may not run: then it runs as the user of Debian's package.
+
+use super::{Server, is_root};
+use crate::tools;
+use anyhow::{Context, Result, ensure};
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A PostgreSQL server that writes to its disk what it has committed.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    programs: PathBuf,
+    databases: AtomicU64,
+}
+
+const USER: &str = "postgres";
+
+impl Postgres {
+    /// Starts one; none if `test` has to be skipped.
+    ///
+    /// # Errors
+    /// It does not start, or is missing though the tests were told that it is there.
+    pub async fn start(test: &str) -> Result<Option<Self>> {
+        let Some(programs) = newest() else {
+            tools::missing(test, "PostgreSQL")?;
+            return Ok(None);
+        };
+        let mut server = Server::prepare("postgres", programs.join("postgres"))?;
+        let data = server.folder().join("data");
+        let mut initdb = Command::new("setpriv");
+        if is_root() {
+            server.user = Some(USER);
+            let owned = Command::new("chown").arg(USER).arg(server.folder()).status()?;
+            ensure!(owned.success(), "the folder cannot be given to {USER}");
+            initdb.args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+        }
+        initdb.arg("--").arg(programs.join("initdb"));
+        initdb
+            .args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions", "-D"])
+            .arg(&data);
+        let made = initdb.stdin(Stdio::null()).current_dir("/").output().context("cannot run initdb")?;
+        ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = server.address().port().to_string();
+        let folder = server.folder().display().to_string();
+        server.arguments = vec!["-D".to_owned(), data.display().to_string()];
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            &format!("port={port}"),
+            &format!("unix_socket_directories={folder}"),
+        ] {
+            server.arguments.extend(["-c".to_owned(), setting.to_owned()]);
+        }
+        server.start().await?;
+        Ok(Some(Self { server, programs, databases: AtomicU64::new(0) }))
+    }
+
+    /// Makes an empty database: how clients reach it.
+    ///
+    /// # Errors
+    /// The server does not make it.
+    pub fn database(&self) -> Result<String> {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}"))?;
+        Ok(format!("postgres://{USER}@{}/{name}", self.address()))
+    }
+
+    /// What `psql` prints for a statement, without any decoration. The server may still be starting: then again.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub fn psql(&self, database: &str, statement: &str) -> Result<String> {
+        let address = self.address();
+        loop {
+            let ran = Command::new(self.programs.join("psql"))
+                .args([
+                    "-h",
+                    &address.ip().to_string(),
+                    "-p",
+                    &address.port().to_string(),
+                    "-U",
+                    USER,
+                    "-d",
+                    database,
+                ])
+                .args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement])
+                .stdin(Stdio::null())
+                .output()
+                .context("cannot run psql")?;
+            if ran.status.success() {
+                return Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned());
+            }
+            let told = String::from_utf8_lossy(&ran.stderr);
+            ensure!(
+                told.contains("starting up") || told.contains("not yet accepting"),
+                "{statement}: {told}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+/// The folder with the programs of the newest version that is installed.
+fn newest() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
+    let versions = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let folder = PathBuf::from("/usr/lib/postgresql").join(versions.max()?.to_string()).join("bin");
+    folder.join("postgres").is_file().then_some(folder)
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Postgres {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
