@@ -36,6 +36,7 @@
 pub mod command;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod connect;
 mod contract;
 mod envelope;
 mod headers;
@@ -44,6 +45,7 @@ pub mod percent;
 pub mod presence;
 
 pub use command::{CommandError, Commander, LocateError, Locator, Outcome};
+pub use connect::{Connect, ConnectError, Endpoint, Scheme, Secret, Tls};
 pub use contract::{
     Address, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError, Subscribed,
     Subscription, Topic,
