@@ -11,11 +11,13 @@
     reason = "these are tests; they fail by panicking"
 )]
 
+mod agreement;
 mod connections;
 mod journal;
 mod outbox;
 mod stations;
 
+pub use agreement::the_first_to_say_it_decides_for_all;
 pub use connections::{
     a_claim_names_the_connection_before, a_lease_that_ran_out_makes_its_stations_offline,
     a_release_of_an_older_generation_changes_nothing, generations_rise_also_when_the_clock_goes_back,
@@ -96,6 +98,7 @@ macro_rules! directory_conformance {
             accounts_are_kept_replaced_and_removed
             registrations_survive_reconnection_and_reopening
             stations_are_listed_in_order_whether_registered_or_seen
+            the_first_to_say_it_decides_for_all
         }
     };
     (@tests $harness:expr; $($name:ident)*) => {

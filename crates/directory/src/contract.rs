@@ -249,7 +249,7 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// - **Generations.** `claim` is atomic per station; a later claim returns a higher generation and names the connection
 ///   that it replaces. `release` of any but the latest generation changes nothing.
 /// - **Liveness.** A location counts only while its gateway's lease is fresh.
-/// - **Durability.** `journal_append`, `journal_refuse`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts and registrations are on a
+/// - **Durability.** `journal_append`, `journal_refuse`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts, registrations and what was agreed are on a
 ///   synced disk when `Ok` comes back. Locations need not be: generations rise with the clock.
 /// - **Order.** Journal entries of one station come out in the order in which they went in.
 /// - **Time** is the caller's, in milliseconds since 1970, so that tests own it.
@@ -349,6 +349,10 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
     fn journal_settle(&self, id: u64) -> Answer<'_, bool>;
     /// How many entries wait, of one station or of all.
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64>;
+
+    /// Records something that all processes of an installation must have in common, unless it was recorded under this
+    /// name before; gives out what holds. `partitions.default`, say, and `256`.
+    fn agree<'a>(&'a self, name: &'a str, value: &'a str) -> Answer<'a, String>;
 
     /// Writes what is pending and closes.
     fn close(&self) -> Answer<'_, ()>;

@@ -1,5 +1,6 @@
 //! The embedded directory: SQLite for what must survive, memory for what changes with every connection.
 
+mod agreement;
 mod fault;
 mod journal;
 mod live;
@@ -31,6 +32,9 @@ use switchboard_sqlite::{Health, Saved};
 pub struct Config {
     /// A folder of its own, made if it is not there. Default `./switchboard-data`. One process has it at a time.
     pub data_dir: PathBuf,
+    /// The database's name in that folder; with `.lock` behind it, the file whose lock says who owns it. Default
+    /// `directory.sqlite3`.
+    pub file_name: PathBuf,
     /// How large the database may become, in bytes; none, the default: as the disk allows. When it is reached, what
     /// would need more fails as full; what is there stays.
     pub bytes_max: Option<u64>,
@@ -38,7 +42,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { data_dir: PathBuf::from("./switchboard-data"), bytes_max: None }
+        Self {
+            data_dir: PathBuf::from("./switchboard-data"),
+            file_name: PathBuf::from(FILE_NAME),
+            bytes_max: None,
+        }
     }
 }
 
@@ -79,7 +87,7 @@ impl Embedded {
             let path = config.data_dir.display().to_string();
             DirectoryError::Unusable { path, source }
         })?;
-        let file = config.data_dir.join(FILE_NAME);
+        let file = config.data_dir.join(&config.file_name);
         let lock = Lock::take(&file)?;
         let connection = schema::open(Some(&file), config)?;
         Self::start(connection, lock)
@@ -91,7 +99,7 @@ impl Embedded {
     /// # Errors
     /// When another process owns it, or nothing can be saved. Then everything is as it was.
     pub fn salvage(config: &Config) -> Result<Option<Saved>, DirectoryError> {
-        let file = config.data_dir.join(FILE_NAME);
+        let file = config.data_dir.join(&config.file_name);
         let _lock = Lock::take(&file)?;
         schema::save(&file)
     }
@@ -332,6 +340,11 @@ impl Directory for Embedded {
         ready(Ok(self.live.journal_count(key)))
     }
 
+    fn agree<'a>(&'a self, name: &'a str, value: &'a str) -> Answer<'a, String> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.store.call(move |connection| agreement::agree(connection, &name, &value))
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.store.post(stations::Flush::new(Arc::clone(&self.live))).await;
@@ -359,7 +372,6 @@ const PROBE: &str = "UPDATE sqlite_sequence SET seq = seq WHERE name = 'journal'
 INSERT INTO sqlite_sequence (name, seq) SELECT 'journal', 0
 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'journal');";
 
-/// The database's name in the data directory; with `.lock` behind it, the file whose lock says who owns it.
 const FILE_NAME: &str = "directory.sqlite3";
 
 #[cfg(test)]

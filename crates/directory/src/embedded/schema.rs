@@ -172,4 +172,7 @@ CREATE TABLE journal_refused (
     action TEXT NOT NULL, frame BLOB NOT NULL, received_ms INTEGER NOT NULL,
     why TEXT NOT NULL, refused_ms INTEGER NOT NULL
 );
+
+-- What all processes of an installation have in common.
+CREATE TABLE agreement (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 "];

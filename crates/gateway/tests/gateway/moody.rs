@@ -178,6 +178,9 @@ impl Directory for Moody {
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {
         self.or_fail(self.inner.journal_count(key))
     }
+    fn agree<'a>(&'a self, name: &'a str, value: &'a str) -> Answer<'a, String> {
+        self.or_fail(self.inner.agree(name, value))
+    }
     fn close(&self) -> Answer<'_, ()> {
         self.or_fail(self.inner.close())
     }
