@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use switchboard_router::Router;
-use switchboard_router::once::Once;
+use switchboard_router::once::sqlite::Once;
 use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
 

@@ -42,7 +42,7 @@ mod error;
 mod extract;
 mod fault;
 pub mod handler;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod once;
 mod outcome;
 mod raw;

@@ -13,7 +13,7 @@ use std::{
 };
 use switchboard_router::{
     Key,
-    once::{Begin, Once},
+    once::{Begin, sqlite::Once},
 };
 use switchboard_rpc::StationId;
 

@@ -9,7 +9,8 @@ use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_messages::{Message, Request, Timestamp};
-use switchboard_router::once::{Begin, Once, OnceError};
+use switchboard_router::once::Begin;
+use switchboard_router::once::sqlite::{Once, OnceError};
 use switchboard_router::{CallError, FromCall, Key, Parts, Reply};
 use switchboard_rpc::{StationId, Version};
 

@@ -4,7 +4,7 @@ use super::OpenError;
 use super::open::explain;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
-use switchboard_router::once::Once;
+use switchboard_router::once::sqlite::Once;
 
 /// Marks a file as ours (`PRAGMA application_id`): "SwCe".
 pub(super) const APPLICATION: i32 = 0x5377_4365;

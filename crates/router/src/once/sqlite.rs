@@ -1,11 +1,8 @@
-//! Exactly one effect per call, though calls may come more than once.
-//!
-//! A gateway hands a call over again when it does not know whether the first attempt was heard. The handler asks
-//! [`Once::begin`] in its own transaction, before it changes anything:
+//! `Once` over SQLite, by `rusqlite`.
 //!
 //! ```
 //! use rusqlite::{Connection, TransactionBehavior};
-//! use switchboard_router::{CallError, Key, Reply, once::{Begin, Once}};
+//! use switchboard_router::{CallError, Key, Reply, once::{Begin, sqlite::Once}};
 //! # use switchboard_messages::Message;
 //!
 //! fn count<R: Message>(db: &mut Connection, key: &Key, response: R) -> Result<Reply<R>, CallError> {
@@ -21,22 +18,12 @@
 //!     Ok(Reply::New(response))
 //! }
 //! ```
-//!
-//! It recognises a call that is *handed over* again. A station that *sends* again, with a new id or on a new connection,
-//! makes a new call: only the natural keys of its messages tell that.
 
+use super::{Begin, JOURNAL_ROWS_MAX, Last, Verdict, stored};
 use crate::Key;
 use bytestring::ByteString;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use switchboard_messages::{Message, Violations};
-
-/// How many calls before the last one of a station are remembered, by their keys only. One of them may have had its effect
-/// so late that its gateway journalled it; then it comes again after the few calls that do not wait for the journal.
-const EARLIER_MAX: usize = 16;
-
-/// How many journalled calls of a station are remembered. They are worked off one after the other, so that only the last
-/// can come again; the rest is margin.
-const JOURNAL_ROWS_MAX: i64 = 64;
 
 /// Remembers which call of each station was the last to have its effect, and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +39,6 @@ pub enum OnceError {
     /// The answer is not valid, so that it must not be sent, nor stored (V09).
     #[error("the answer is not valid")]
     Invalid(#[from] Violations),
-}
-
-/// What [`Once::begin`] found.
-#[derive(Debug)]
-#[must_use = "whether the call may have its effect depends on it"]
-pub enum Begin<'a> {
-    /// The call has had no effect yet. Make it and store the answer in the same transaction.
-    Fresh(Token<'a>),
-    /// It has had its effect. This was the payload of the answer; [`Reply::stored`](crate::Reply::stored) answers with it.
-    Repeat(ByteString),
-    /// A later call of the station had its effect already, so that nobody waits for an answer. Be silent.
-    Stale,
 }
 
 /// The duty to store the answer of a fresh call.
@@ -112,7 +87,7 @@ impl Once {
     ///
     /// # Errors
     /// When the database fails. Nothing is decided then; the transaction must be rolled back.
-    pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<'a>> {
+    pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<Token<'a>>> {
         let station = params![&*key.tenant, key.station.as_str()];
         // A row for a station that is new says: nothing yet, lower than every key. This takes the lock also where the row
         // is there. Not `RETURNING`: SQLite makes a table for what that gives, with pages of its own, each time.
@@ -122,43 +97,31 @@ impl Once {
                 VALUES (?1, ?2, -1, -1, NULL, x'') ON CONFLICT DO NOTHING",
             )?
             .execute(station)?;
-        let (generation, seq, answer, mut earlier, any_journalled): (
-            i64,
-            i64,
-            Option<String>,
-            Vec<u8>,
-            bool,
-        ) = transaction
+        let mut last = transaction
             .prepare_cached(
                 "SELECT generation, seq, answer, earlier, journalled FROM once
                     WHERE tenant = ?1 AND station = ?2",
             )?
             .query_one(station, |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok(Last {
+                    generation: row.get(0)?,
+                    seq: row.get(1)?,
+                    answer: row.get(2)?,
+                    earlier: row.get(3)?,
+                    any_journalled: row.get(4)?,
+                })
             })?;
-        let this = (stored(key.generation), stored(key.seq));
-        // A call that was answered late and then journalled is known by the last key too.
-        if (generation, seq) == this {
-            return Ok(Begin::Repeat(answer.map_or(EMPTY, ByteString::from)));
-        }
-        if key.journal.is_some() {
-            // Or by the keys before that, if the station made other calls meanwhile. It was answered by its gateway.
-            if earlier.chunks_exact(KEY_BYTES).any(|key| key == packed(this)) {
-                return Ok(Begin::Repeat(EMPTY));
+        match last.judge(key) {
+            Verdict::Repeat(answer) => return Ok(Begin::Repeat(answer)),
+            Verdict::Stale => return Ok(Begin::Stale),
+            Verdict::Fresh => {}
+            Verdict::Journalled => {
+                if let Some(answer) = Self::journalled(transaction, key)? {
+                    return Ok(Begin::Repeat(answer));
+                }
             }
-        } else if this < (generation, seq) {
-            return Ok(Begin::Stale);
         }
-        // Also for a call that does not come from the journal: its worker may have been frozen while another one worked
-        // it off.
-        if any_journalled && let Some(answer) = Self::journalled(transaction, key)? {
-            return Ok(Begin::Repeat(answer));
-        }
-        if generation >= 0 {
-            earlier.truncate((EARLIER_MAX - 1) * KEY_BYTES);
-            earlier.splice(..0, packed((generation, seq)));
-        }
-        Ok(Begin::Fresh(Token { key, earlier }))
+        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier() }))
     }
 
     /// The highest generation whose call had its effect; 0 if none had.
@@ -239,22 +202,4 @@ impl Token<'_> {
         }
         Ok(())
     }
-}
-
-/// A key as it stands among the earlier ones.
-fn packed((generation, seq): (i64, i64)) -> [u8; KEY_BYTES] {
-    let mut bytes = [0; KEY_BYTES];
-    let (first, second) = bytes.split_at_mut(KEY_BYTES / 2);
-    first.copy_from_slice(&generation.to_be_bytes());
-    second.copy_from_slice(&seq.to_be_bytes());
-    bytes
-}
-
-const KEY_BYTES: usize = 16;
-
-const EMPTY: ByteString = ByteString::from_static("{}");
-
-/// SQLite has no unsigned integers. Generations are milliseconds and counters start at zero: the top half is never used.
-fn stored(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
