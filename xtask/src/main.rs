@@ -69,7 +69,7 @@ enum Task {
         #[arg(long, default_value_t = 10_000)]
         stations: u32,
     },
-    /// Runs the fuzz targets for a while, where cargo-fuzz is installed
+    /// Runs the fuzz targets for a while: with cargo-fuzz where it is installed, else from a generator
     Fuzz(fuzz::Options),
 }
 

@@ -10,17 +10,17 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State as FromState},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
 };
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
 use switchboard_bus::{
-    Lane,
+    Lane, OutcomeKind,
     command::{Options, Outcome},
 };
-use switchboard_directory::StationKey;
+use switchboard_directory::{OutboxState, StationKey};
 use switchboard_rpc::Version;
 
 /// How long a station may be waited for.
@@ -29,6 +29,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 const TIME_TO_LIVE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Characters of a key or a context.
 const TEXT_CHARACTERS_MAX: usize = 255;
+/// How often, and after which pause each time, is looked whether a command was taken back.
+const LOOKS_MAX: u32 = 20;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -109,6 +112,40 @@ pub(crate) async fn send(
         faults,
         ..view(outcome)
     }))
+}
+
+/// `DELETE /v1/stations/{id}/commands/{key}`: takes back a command that was sent with this key and waits for its turn or
+/// its station. Whoever waits for it is told `cancelled`.
+pub(crate) async fn cancel(
+    FromState(state): FromState<State>,
+    Path((id, name)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let key = state.key(station_id(id)?);
+    let command = ByteString::from(name);
+    // The gateway that has it says so in the directory; one that is just taking it up may miss the first request.
+    for _ in 0..LOOKS_MAX {
+        match state.directory().outbox_get(&key, &command).await?.map(|entry| entry.state) {
+            None => {
+                let detail = format!(
+                    "no command with the key {command:?} was sent to {} in the last day",
+                    key.station
+                );
+                return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_command", detail));
+            }
+            Some(OutboxState::Ended { outcome: OutcomeKind::Cancelled, .. }) => {
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            Some(OutboxState::Ended { outcome, .. }) => {
+                let detail = format!("the command has ended already: {}", outcome.as_str());
+                return Err(Problem::new(StatusCode::CONFLICT, "command_ended", detail));
+            }
+            Some(OutboxState::Waiting | OutboxState::Sending { .. }) => {}
+        }
+        state.commander().cancel(&key.tenant, &key.station, &command).await?;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let detail = format!("the command was written to {}, which may act on it", key.station);
+    Err(Problem::new(StatusCode::CONFLICT, "command_written", detail))
 }
 
 impl State {

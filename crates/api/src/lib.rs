@@ -86,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/stations", get(stations::list).post(stations::register))
         .route("/v1/stations/{id}", get(stations::one).merge(delete(stations::remove)))
         .route("/v1/stations/{id}/commands", post(commands::send))
+        .route("/v1/stations/{id}/commands/{key}", delete(commands::cancel))
         .route("/v1/stations/{id}/policy", get(policy::show).put(policy::set).delete(policy::clear))
         .merge(transactions::routes())
         .merge(jobs::routes())

@@ -22,6 +22,8 @@ struct Played {
     spoken: Mutex<Option<Version>>,
     answers: Mutex<Vec<(&'static str, Value)>>,
     got: Mutex<Vec<(String, Value)>>,
+    /// What answers have to wait for.
+    held: Mutex<Option<Arc<tokio::sync::Notify>>>,
 }
 
 impl Line for Played {
@@ -48,7 +50,13 @@ impl Line for Played {
                 details: "{}".into(),
             },
         };
-        Box::pin(async move { outcome })
+        let held = self.held.lock().unwrap().clone();
+        Box::pin(async move {
+            if let Some(held) = held {
+                held.notified().await;
+            }
+            outcome
+        })
     }
 }
 
@@ -199,6 +207,26 @@ async fn a_job_of_2_x_is_found_by_its_number_and_a_newer_one_cancels_it() {
         assert_eq!(scene.job("firmware", third).await.detail.as_deref(), Some("InvalidCertificate: Old"));
         assert_eq!(scene.job("firmware", second).await.phase, "running");
     }
+}
+
+#[tokio::test]
+async fn a_station_that_is_quicker_than_the_way_of_its_answer_is_understood() {
+    let scene = Scene::new(Version::V16).await;
+    let held = Arc::new(tokio::sync::Notify::new());
+    *scene.line.held.lock().unwrap() = Some(Arc::clone(&held));
+    scene.answers("GetDiagnostics", json!({"fileName": "log.zip"}));
+    let request: LogRequest = serde_json::from_value(json!({"url": "ftp://host/logs/"})).unwrap();
+    let id = scene.central().get_log("default", &cp1(), request).await.unwrap();
+    until(1, async || scene.got().len()).await;
+    for status in ["Uploading", "Uploaded"] {
+        scene.says(Version::V16, "DiagnosticsStatusNotification", json!({"status": status})).await;
+    }
+    assert_eq!(scene.job("log", id).await.phase, "done");
+    held.notify_one();
+    until(Some("log.zip".to_owned()), async || scene.job("log", id).await.file).await;
+    let job = scene.job("log", id).await;
+    assert_eq!((job.phase.as_str(), job.status.as_deref()), ("done", Some("Uploaded")));
+    assert!(scene.central().jobs("default", "log", None, 10).await.unwrap().stray.is_empty());
 }
 
 #[tokio::test]

@@ -54,6 +54,12 @@ pub(crate) enum Do {
     /// Send one command to a station and print its true outcome
     #[command(after_help = send_help())]
     Send(Send),
+    /// Take back a command that was sent with a key and still waits for its turn or its station
+    #[command(
+        after_help = "Examples:\n  switchboard send CP001 Reset '{\"type\":\"Soft\"}' --ttl 1h --key nightly-reset\n  switchboard cancel CP001 nightly-reset\n\n\
+        Exits with 0 if it was taken back: whoever waits for it is told so, and nobody sends it. With 65 if it was written already, or has ended."
+    )]
+    Cancel(Cancel),
     /// List, register or remove stations
     #[command(
         args_conflicts_with_subcommands = true,
@@ -190,6 +196,15 @@ pub(crate) struct Send {
     pub(crate) json: bool,
 }
 
+/// Take back a command.
+#[derive(Args, Debug)]
+pub(crate) struct Cancel {
+    /// The station's id, as in the URL it connects to
+    pub(crate) station: String,
+    /// The key that the command was sent with
+    pub(crate) key: String,
+}
+
 /// List, register or remove stations.
 #[derive(Args, Debug)]
 pub(crate) struct Stations {
@@ -301,6 +316,7 @@ fn command() -> Command {
         .mut_subcommand("salvage", |command| command.args(Setting::find("data_dir").map(setting_flag)));
     for name in [
         "send",
+        "cancel",
         "stations",
         "transactions",
         "firmware",

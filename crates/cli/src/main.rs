@@ -69,6 +69,7 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
     match command {
         Do::Run => run::run(resolved.settings),
         Do::Send(command) => on_one_thread(commands::send::send(command, &resolved.settings)),
+        Do::Cancel(command) => on_one_thread(commands::cancel::cancel(command, &resolved.settings)),
         Do::Stations(command) => on_one_thread(commands::stations::stations(command, &resolved)),
         Do::Transactions(command) => {
             on_one_thread(commands::transactions::transactions(command, &resolved.settings))

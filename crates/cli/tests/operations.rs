@@ -203,8 +203,8 @@ async fn keeps_a_place_free_and_obeys_a_limit(test: &str, software: Software) ->
     Ok(())
 }
 
-async fn reports_itself_although_line_and_server_break(test: &str) -> Result<()> {
-    let Some(mut scene) = Scene::new(test, Software::Python201).await? else { return Ok(()) };
+async fn reports_itself_although_line_and_server_break(test: &str, software: Software) -> Result<()> {
+    let Some(mut scene) = Scene::new(test, software).await? else { return Ok(()) };
     let request = scene.does(&["reports", "request", "CP001", "--base", "full"]).await?["request"].clone();
     let asked = scene.called("GetBaseReport").await?;
     assert_eq!(asked, json!({ "request_id": request, "report_base": "FullInventory" }));
@@ -266,5 +266,20 @@ async fn a_station_of_2_0_1_keeps_a_place_free_and_obeys_a_limit() -> Result<()>
 
 #[tokio::test]
 async fn a_station_of_2_0_1_reports_itself_although_line_and_server_break() -> Result<()> {
-    within(reports_itself_although_line_and_server_break("2.0.1 report")).await
+    within(reports_itself_although_line_and_server_break("2.0.1 report", Software::Python201)).await
+}
+
+#[tokio::test]
+async fn a_station_of_2_1_updates_its_firmware_and_uploads_a_log() -> Result<()> {
+    within(updates_its_firmware_and_uploads_a_log("2.1 firmware", Software::Python21)).await
+}
+
+#[tokio::test]
+async fn a_station_of_2_1_keeps_a_place_free_and_obeys_a_limit() -> Result<()> {
+    within(keeps_a_place_free_and_obeys_a_limit("2.1 profiles", Software::Python21)).await
+}
+
+#[tokio::test]
+async fn a_station_of_2_1_reports_itself_although_line_and_server_break() -> Result<()> {
+    within(reports_itself_although_line_and_server_break("2.1 report", Software::Python21)).await
 }

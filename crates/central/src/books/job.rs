@@ -110,12 +110,12 @@ impl Ledger<'_> {
             }
             _ => "rejected",
         };
-        // Statuses may come before the answer to the request is worked off.
+        // Statuses may be worked off before the answer to the request is, even the last one.
         self.db
             .prepare_cached(
-                "UPDATE job SET phase = CASE WHEN rank = 0 THEN ?3 ELSE phase END, file = coalesce(?4, file),
-                        detail = coalesce(?5, detail), updated_ms = ?6
-                 WHERE station = ?1 AND id = ?2 AND phase IN ('requested', 'unknown', 'running', 'accepted')",
+                "UPDATE job SET phase = CASE WHEN rank = 0 AND phase IN ('requested', 'unknown', 'accepted') THEN ?3 ELSE phase END,
+                        file = coalesce(?4, file), detail = coalesce(?5, detail), updated_ms = ?6
+                 WHERE station = ?1 AND id = ?2 AND phase NOT IN ('cancelled', 'replaced', 'rejected')",
             )?
             .execute((self.station, id, phase, file, detail, self.now_ms))?;
         Ok(())
@@ -237,14 +237,19 @@ impl Ledger<'_> {
             .optional()?)
     }
 
-    /// The job that a status without a number is of: the one under way, else the last one.
+    /// The job that a status without a number is of: the one under way, else the one whose request is out, as the station
+    /// may be quicker than the way of its answer, else the last one.
     fn job_in_hand(&self, kind: &str) -> Result<Option<Known>, StoreError> {
         Ok(self
             .db
             .prepare_cached(
                 "SELECT id, phase, status, rank, retries FROM job
-                 WHERE station = ?1 AND kind = ?2 AND phase NOT IN ('requested', 'rejected', 'replaced')
-                 ORDER BY phase IN ('unknown', 'accepted', 'running') DESC, id DESC LIMIT 1",
+                 WHERE station = ?1 AND kind = ?2 AND phase NOT IN ('rejected', 'replaced')
+                   AND (phase <> 'requested' OR EXISTS (
+                        SELECT 1 FROM duty JOIN station ON station.id = ?1
+                        WHERE duty.tenant = station.tenant AND duty.station = station.identity AND duty.kind = ?2
+                          AND duty.key = CAST(job.id AS TEXT) AND duty.state = 'sending'))
+                 ORDER BY phase IN ('unknown', 'accepted', 'running') DESC, phase = 'requested' DESC, id DESC LIMIT 1",
             )?
             .query_row((self.station, kind), known)
             .optional()?)

@@ -262,6 +262,14 @@ impl Central {
 fn unkept(error: StoreError) -> CallError {
     match error {
         StoreError::Panicked | StoreError::Invalid(_) => CallError::internal(error),
+        StoreError::Sql(cause) => {
+            // What ails the disk the writer tells. This is a mistake of ours, or somebody has been at the file.
+            tracing::error!(
+                error = &*cause as &dyn std::error::Error,
+                "the books refuse a statement; the call is not answered"
+            );
+            CallError::later()
+        }
         _ => CallError::later(),
     }
 }

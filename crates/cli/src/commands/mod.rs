@@ -1,5 +1,6 @@
 //! What the commands do that speak to a running process.
 
+pub(crate) mod cancel;
 pub(crate) mod check_config;
 pub(crate) mod config;
 pub(crate) mod events;

@@ -102,7 +102,7 @@ fn interrupted(station: &str, action: &str, ttl: Option<Duration>) -> String {
     output::printable(&match ttl {
         Some(ttl) => format!(
             "no longer waiting; {action} is still sent to {station} if it comes within {}. With --key the same command \
-             again tells what became of it",
+             again tells what became of it, and `switchboard cancel` takes it back",
             crate::settings::duration_text(ttl)
         ),
         None => format!(
