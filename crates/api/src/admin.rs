@@ -8,7 +8,10 @@ use axum::{
     routing::get,
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// Tells whether the process takes stations; if not, why.
 pub type Ready = dyn Fn() -> Result<(), String> + Send + Sync;
@@ -16,7 +19,7 @@ pub type Ready = dyn Fn() -> Result<(), String> + Send + Sync;
 /// What is asked about.
 #[derive(Clone)]
 struct Admin {
-    registry: Arc<Registry>,
+    registry: Arc<OnceLock<Registry>>,
     ready: Arc<Ready>,
 }
 
@@ -26,8 +29,8 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// `/healthz`, `/readyz` and `/metrics`.
-pub fn router(registry: Arc<Registry>, ready: Arc<Ready>) -> Router {
+/// `/healthz`, `/readyz` and `/metrics`. The metrics come when the process has begun; it is asked about before that, too.
+pub fn router(registry: Arc<OnceLock<Registry>>, ready: Arc<Ready>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -48,8 +51,11 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    let Some(registry) = admin.registry.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the process is starting\n").into_response();
+    };
     let mut text = String::new();
-    match encode(&mut text, &admin.registry) {
+    match encode(&mut text, registry) {
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

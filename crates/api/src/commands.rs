@@ -157,7 +157,7 @@ impl State {
         payload: Bytes,
         options: Options,
     ) -> Result<Outcome, Problem> {
-        if let Some(central) = &self.0.api.central {
+        if let Some(central) = &self.0.central {
             // What this asks a pending station to send must be let through.
             let noted = central.before_call(&key.tenant, &key.station, action, &payload).await;
             if let Err(error) = noted {

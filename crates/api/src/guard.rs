@@ -1,17 +1,28 @@
 //! Who may use the API: whoever has the token; without a token, programs on this machine and no web page.
 
-use crate::{State, problem::Problem};
+use crate::problem::Problem;
 use axum::{
-    extract::{Request, State as FromState},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
+/// The bearer token; none: programs of this machine.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) Option<Arc<str>>);
+
+impl Token {
+    pub(crate) fn new(token: Option<&str>) -> Self {
+        Self(token.map(Into::into))
+    }
+}
+
 /// Lets a request through or answers it.
-pub(crate) async fn guard(FromState(state): FromState<State>, request: Request, next: Next) -> Response {
-    let judged = match state.token() {
+pub(crate) async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
+    let judged = match token.0.as_deref() {
         Some(token) => has_token(request.headers(), token),
         None => is_local(request.headers()),
     };

@@ -23,6 +23,7 @@ mod transactions;
 mod trigger;
 
 pub use stations::{AccountError, StationView, account};
+pub use trace::{Watched, traffic};
 
 use axum::{
     Router,
@@ -43,14 +44,20 @@ use switchboard_bus::command::Commander;
 use switchboard_central::Central;
 use switchboard_directory::{Directory, StationKey};
 use switchboard_rpc::StationId;
-use switchboard_trace::Trace;
-use tokio::sync::Semaphore;
+use switchboard_trace::{Redactor, Trace};
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 2 << 20;
-/// How many may watch the traffic at once.
-const WATCHERS_MAX: usize = 64;
+
+/// Where the traffic of stations can be seen.
+#[derive(Debug)]
+pub enum Traffic {
+    /// In this process.
+    Here(Trace),
+    /// At the gateways, which are other processes. What makes texts of stations fit to be shown here.
+    Elsewhere(Redactor),
+}
 
 /// What the API serves.
 pub struct Api {
@@ -59,15 +66,15 @@ pub struct Api {
     /// Sends commands.
     pub commander: Commander,
     /// The traffic, live and recorded.
-    pub trace: Trace,
+    pub traffic: Traffic,
     /// The central system, if it runs in this process.
     pub central: Option<Arc<Central>>,
     /// The bearer token; none: loopback only.
     pub token: Option<String>,
     /// Where the process keeps its data, for those who want to know whether it is the one that they mean.
     pub data_dir: String,
-    /// Where stations connect.
-    pub stations_listen: String,
+    /// Where stations connect, if they do so in this process.
+    pub stations_listen: Option<String>,
     /// Cancelled when the process is about to end; it ends what streams.
     pub shutdown: CancellationToken,
 }
@@ -80,7 +87,12 @@ impl fmt::Debug for Api {
 
 /// The API as an axum router.
 pub fn router(api: Api) -> Router {
-    let state = State(Arc::new(Inner { api, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }));
+    let token = guard::Token::new(api.token.as_deref());
+    let trace = match &api.traffic {
+        Traffic::Here(trace) => trace::routes(Watched::here(trace.clone()), api.shutdown.clone()),
+        Traffic::Elsewhere(_) => trace::routes_elsewhere(),
+    };
+    let state = State(Arc::new(api));
     Router::new()
         .route("/v1/info", get(info))
         .route("/v1/stations", get(stations::list).post(stations::register))
@@ -92,7 +104,7 @@ pub fn router(api: Api) -> Router {
         .merge(jobs::routes())
         .merge(reports::routes())
         .merge(trigger::routes())
-        .route("/v1/trace", get(trace::watch))
+        .merge(trace)
         .route("/v1/journal", get(journal::list))
         .route("/v1/journal/{id}", delete(journal::settle))
         .route("/v1/duties", get(duties::list))
@@ -101,39 +113,38 @@ pub fn router(api: Api) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn(body::in_time))
-        .layer(middleware::from_fn_with_state(state.clone(), guard::guard))
+        .layer(middleware::from_fn_with_state(token, guard::guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)
 }
 
 /// What every handler sees.
 #[derive(Clone)]
-struct State(Arc<Inner>);
-
-struct Inner {
-    api: Api,
-    watchers: Arc<Semaphore>,
-}
+struct State(Arc<Api>);
 
 impl State {
     fn directory(&self) -> &dyn Directory {
-        &*self.0.api.directory
+        &*self.0.directory
     }
 
     fn commander(&self) -> &Commander {
-        &self.0.api.commander
+        &self.0.commander
     }
 
     /// The central system.
     fn central(&self) -> Result<&Central, Problem> {
-        self.0.api.central.as_deref().ok_or_else(|| {
+        self.0.central.as_deref().ok_or_else(|| {
             let detail = "no central system runs in this process";
             Problem::new(StatusCode::NOT_FOUND, "no_central", detail)
         })
     }
 
-    fn token(&self) -> Option<&str> {
-        self.0.api.token.as_deref()
+    /// What makes texts of stations fit to be shown.
+    fn redactor(&self) -> &Redactor {
+        match &self.0.traffic {
+            Traffic::Here(trace) => trace.redactor(),
+            Traffic::Elsewhere(redactor) => redactor,
+        }
     }
 
     /// Tenants are not in the paths yet.
@@ -150,7 +161,7 @@ impl State {
 const TENANT: &str = "default";
 
 async fn info(axum::extract::State(state): axum::extract::State<State>) -> axum::Json<serde_json::Value> {
-    let api = &state.0.api;
+    let api = &state.0;
     axum::Json(serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "dataDir": api.data_dir,

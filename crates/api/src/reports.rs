@@ -75,7 +75,7 @@ async fn one(
 
 /// A payload without secrets, and without what is personal unless that is asked for.
 fn shown(state: &State, action: &str, payload: &RawValue, personal: bool) -> Box<RawValue> {
-    let redacted = state.0.api.trace.redactor().redact(payload.get(), Some(action), personal);
+    let redacted = state.redactor().redact(payload.get(), Some(action), personal);
     redacted.ok().and_then(|text| RawValue::from_string(text.into_owned()).ok()).unwrap_or_default()
 }
 

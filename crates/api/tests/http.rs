@@ -49,11 +49,11 @@ async fn api(token: Option<&str>) -> Router {
     router(Api {
         directory,
         commander,
-        trace,
+        traffic: switchboard_api::Traffic::Here(trace),
         central: Some(Arc::new(books().await)),
         token: token.map(str::to_owned),
         data_dir: "/data".to_owned(),
-        stations_listen: "127.0.0.1:8180".to_owned(),
+        stations_listen: Some("127.0.0.1:8180".to_owned()),
         shutdown: CancellationToken::new(),
     })
 }
@@ -288,7 +288,7 @@ async fn tokens_of_drivers_are_shown_to_who_asks_for_them_and_energy_keeps_its_d
 
 #[tokio::test]
 async fn readiness_says_why_not() {
-    let admin = admin::router(Arc::new(Registry::default()), Arc::new(|| Err("draining".to_owned())));
+    let admin = admin::router(Arc::new(Registry::default().into()), Arc::new(|| Err("draining".to_owned())));
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(admin.clone().oneshot(get("/healthz")).await.unwrap().status(), 200);
     let response = admin.clone().oneshot(get("/readyz")).await.unwrap();

@@ -13,7 +13,7 @@ pub(crate) use policy::{PolicyName, StationPolicy};
 
 use crate::{
     exit::Exit,
-    settings::{Setting, TABLE, duration},
+    settings::{Role, Setting, TABLE, duration},
 };
 pub(crate) use trace::Trace;
 
@@ -51,6 +51,29 @@ pub(crate) enum Do {
         SWITCHBOARD_LISTEN=0.0.0.0:8180 switchboard run --accept-unknown\n      for real stations, whichever come; only in a network that you trust"
     )]
     Run,
+    /// Hold the sockets of stations, and hand their calls to workers over a broker
+    #[command(
+        after_help = "Examples:\n  switchboard gateway --bus nats://127.0.0.1:4222 --directory postgres://switchboard@127.0.0.1/switchboard\n      \
+        on this machine; then switchboard worker with the same --bus and --directory\n  \
+        switchboard gateway --config /etc/switchboard.toml --listen 0.0.0.0:8180 --gateway-id rotterdam-1\n      \
+        for real stations; any number of gateways, all with the same file\n  \
+        switchboard trace --all --api 127.0.0.1:8182\n      its traffic, at its admin port\n\n\
+        Stations stay connected whatever becomes of the broker and the workers. What is away at the start is waited for; /readyz\n\
+        of the admin port says what. A directory in SQLite (sqlite:PATH) is for one gateway whose workers are not ours."
+    )]
+    Gateway,
+    /// Process the calls of stations that gateways hand over, and serve the API
+    #[command(
+        after_help = "Examples:\n  switchboard worker --bus nats://127.0.0.1:4222 --directory postgres://switchboard@127.0.0.1/switchboard\n      \
+        on this machine, with its books in the data directory\n  \
+        switchboard worker --bus nats://a:4222,nats://b:4222 --directory postgres://db/switchboard --database postgres://db/books\n      \
+        any number of them, which share their books\n  \
+        switchboard worker --config /etc/switchboard.toml --admin-listen 127.0.0.1:8183\n      \
+        beside a gateway on one machine: each has an admin port\n\n\
+        Workers come and go as they like: what one had in hand is handed to another, and has its effect once. What is away at\n\
+        the start is waited for; /readyz of the admin port says what."
+    )]
+    Worker,
     /// Send one command to a station and print its true outcome
     #[command(after_help = send_help())]
     Send(Send),
@@ -161,7 +184,7 @@ pub(crate) enum Do {
     /// Show the configuration that is in effect, or everything that is wrong with it
     #[command(
         after_help = "Examples:\n  switchboard check-config\n  switchboard check-config --config /etc/switchboard.toml --json\n  \
-        switchboard check-config --print-reference\n\nExits with 0 if all is well, with 64 if anything is wrong; everything wrong is named at once."
+        switchboard check-config --role worker\n  switchboard check-config --print-reference\n\nExits with 0 if all is well, with 64 if anything is wrong; everything wrong is named at once."
     )]
     CheckConfig(CheckConfig),
 }
@@ -283,6 +306,9 @@ pub(crate) struct Salvage {
 /// Show the configuration.
 #[derive(Args, Debug)]
 pub(crate) struct CheckConfig {
+    /// Whether the settings can work in this role. Without it: run if the bus is embedded:, else gateway and worker
+    #[arg(long)]
+    pub(crate) role: Option<Role>,
     /// Print the reference of all settings as Markdown instead
     #[arg(long)]
     pub(crate) print_reference: bool,
@@ -309,7 +335,7 @@ pub(crate) fn parse(
 /// The whole command line with the flags of the table.
 fn command() -> Command {
     let mut command = Arguments::command();
-    for name in ["run", "check-config"] {
+    for name in ["run", "gateway", "worker", "check-config"] {
         command = command.mut_subcommand(name, |command| command.args(TABLE.iter().map(setting_flag)));
     }
     command = command
@@ -363,16 +389,22 @@ fn setting_flag(setting: &'static Setting) -> Arg {
         .long(setting.flag())
         .value_name(value_name(setting))
         .help(format!("{} [env: {}]{default}", setting.help, setting.variable()))
-        .help_heading(match setting.path.rsplit_once('.') {
-            None | Some(("api" | "admin", _)) => "Settings",
-            Some(_) => "Fine settings",
-        })
-        .hide_short_help(!matches!(setting.path.rsplit_once('.'), None | Some(("api" | "admin", _))))
+        .help_heading(if is_main(setting) { "Settings" } else { "Fine settings" })
+        .hide_short_help(!is_main(setting))
         .action(ArgAction::Set);
     if setting.switch {
         flag.num_args(0..=1).require_equals(true).default_missing_value("true")
     } else {
         flag
+    }
+}
+
+/// Whether short help shows it.
+fn is_main(setting: &Setting) -> bool {
+    let fine = ["_file", "_user", "_password"];
+    match setting.path.rsplit_once('.') {
+        None => setting.path == "ports_file" || !fine.iter().any(|end| setting.path.ends_with(end)),
+        Some((section, _)) => matches!(section, "api" | "admin") || setting.path == "gateway.id",
     }
 }
 

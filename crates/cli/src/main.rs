@@ -15,7 +15,7 @@ mod settings;
 
 use arguments::{Arguments, Do, Flags};
 use exit::{Exit, Failure};
-use settings::{FILE_DEFAULT, Fault, Faults, Resolved, Sources, resolve};
+use settings::{FILE_DEFAULT, Fault, Faults, Resolved, Role, Sources, resolve};
 use std::{
     io::{ErrorKind, Write},
     path::PathBuf,
@@ -67,7 +67,9 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
     }
     let resolved = load(config, flags)?;
     match command {
-        Do::Run => run::run(resolved.settings),
+        Do::Run => run::run(Role::Run, able(Role::Run, resolved)?),
+        Do::Gateway => run::run(Role::Gateway, able(Role::Gateway, resolved)?),
+        Do::Worker => run::run(Role::Worker, able(Role::Worker, resolved)?),
         Do::Send(command) => on_one_thread(commands::send::send(command, &resolved.settings)),
         Do::Cancel(command) => on_one_thread(commands::cancel::cancel(command, &resolved.settings)),
         Do::Stations(command) => on_one_thread(commands::stations::stations(command, &resolved)),
@@ -95,6 +97,15 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
         Do::Simulate(command) => commands::simulate::simulate(&command, &resolved.settings),
         Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),
     }
+}
+
+/// The settings, if they can work in this role.
+fn able(role: Role, resolved: Resolved) -> Result<settings::Settings, Failure> {
+    let faults = resolved.settings.faults_of(role);
+    if faults.is_empty() {
+        return Ok(resolved.settings);
+    }
+    Err(Failure { exit: Exit::Configuration, error: Faults(faults).into() })
 }
 
 /// Reads file and environment and merges them with the flags.

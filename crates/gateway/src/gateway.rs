@@ -160,6 +160,12 @@ impl Gateway {
         self.0.workers.alive(crate::shared::now())
     }
 
+    /// How long nobody has taken calls of stations; zero while somebody does.
+    #[must_use]
+    pub fn processing_away_for(&self) -> std::time::Duration {
+        self.0.processing_away_for(crate::shared::now())
+    }
+
     /// How many calls wait in the journal.
     #[must_use]
     pub fn journal_entries(&self) -> u64 {

@@ -35,4 +35,4 @@ pub use entry::Direction;
 pub use filter::Filter;
 pub use query::{Query, QueryError};
 pub use redact::{NotJson, Redactor};
-pub use trace::{Lines, ReadError, Trace, now_ms, read_folder};
+pub use trace::{Lines, ReadError, Trace, now_ms, read_folder, redactor_in};

@@ -7,7 +7,7 @@ use crate::{
     exit::{Exit, Failure},
     output,
     run::store,
-    settings::{Origin, Resolved, Setting},
+    settings::{Origin, Resolved, Setting, Settings},
 };
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -36,8 +36,8 @@ pub(crate) async fn stations(command: Stations, resolved: &Resolved) -> Result<E
 pub(super) enum Target {
     /// Through the running process.
     Process(Client),
-    /// In this data directory, since no process runs.
-    DataDirectory(PathBuf),
+    /// Where these settings say, since no process runs.
+    DataDirectory(Box<Settings>),
 }
 
 impl Target {
@@ -53,17 +53,22 @@ impl Target {
                 let theirs = info.value["dataDir"].as_str().map(PathBuf::from);
                 let ours = std::fs::canonicalize(&settings.data_dir).ok();
                 if named("data_dir") && theirs.is_some() && theirs != ours {
-                    return Ok(Self::DataDirectory(settings.data_dir.clone()));
+                    return Ok(Self::DataDirectory(Box::new(settings.clone())));
                 }
                 Ok(Self::Process(client))
             }
             // Whoever names a process means that process.
             Err(RequestError::Unreachable(..)) if !named("api.listen") || named("data_dir") => {
-                Ok(Self::DataDirectory(settings.data_dir.clone()))
+                Ok(Self::DataDirectory(Box::new(settings.clone())))
             }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Where the accounts are when no process runs, for people.
+fn place(settings: &Settings) -> String {
+    settings.directory.as_ref().map_or_else(|| settings.data_dir.display().to_string(), ToString::to_string)
 }
 
 async fn list(target: &Target, as_json: bool) -> Result<Exit, Failure> {
@@ -80,9 +85,9 @@ async fn list(target: &Target, as_json: bool) -> Result<Exit, Failure> {
                 break;
             }
         },
-        Target::DataDirectory(path) => {
-            list = store::list(path).await?;
-            output::note(format!("no process runs; this is what {} holds", path.display()))?;
+        Target::DataDirectory(settings) => {
+            list = store::list(settings).await?;
+            output::note(format!("no process runs; this is what {} holds", place(settings)))?;
         }
     }
     if as_json {
@@ -143,7 +148,7 @@ async fn add(target: &Target, add: AddStation) -> Result<Exit, Failure> {
             let request = json!({ "id": add.station, "password": password }).to_string();
             client.request(Method::POST, "/v1/stations", Some(request)).await?;
         }
-        Target::DataDirectory(path) => store::add(path, &add.station, password.as_deref()).await?,
+        Target::DataDirectory(settings) => store::add(settings, &add.station, password.as_deref()).await?,
     }
     let shown = password.filter(|_| generated);
     if add.json {
@@ -156,7 +161,7 @@ async fn add(target: &Target, add: AddStation) -> Result<Exit, Failure> {
     }
     output::note(match target {
         Target::Process(_) => format!("{} is registered", add.station),
-        Target::DataDirectory(path) => format!("{} is registered in {}", add.station, path.display()),
+        Target::DataDirectory(settings) => format!("{} is registered in {}", add.station, place(settings)),
     })?;
     if let Some(password) = shown {
         output::note("its password, shown this once:")?;
@@ -174,7 +179,7 @@ async fn remove(target: &Target, station: &str, as_json: bool) -> Result<Exit, F
                 Err(error) => return Err(error.into()),
             }
         }
-        Target::DataDirectory(path) => store::remove(path, station).await?,
+        Target::DataDirectory(settings) => store::remove(settings, station).await?,
     };
     if !removed {
         return Err(Failure::new(Exit::Data, format!("{station} is not registered")));

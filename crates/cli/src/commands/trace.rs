@@ -39,9 +39,9 @@ pub(crate) async fn trace(command: Trace, resolved: &Resolved) -> Result<Exit, F
     };
     let reading = async {
         if !query.looks_on()
-            && let Target::DataDirectory(path) = Target::find(resolved).await?
+            && let Target::DataDirectory(settings) = Target::find(resolved).await?
         {
-            return read_folder(&path, query.clone(), &mut printer).await;
+            return read_folder(&settings.data_dir, query.clone(), &mut printer).await;
         }
         follow(&command, settings, &query, &mut printer).await
     };

@@ -3,31 +3,67 @@
 use super::{demo::station_id, ports::Addresses};
 use crate::{
     output,
-    settings::{LogFormat, Settings},
+    settings::{BusPlace, LogFormat, Role, Settings},
 };
 use std::net::SocketAddr;
 
 /// Shows it, where people read the output.
-pub(crate) fn show(settings: &Settings, addresses: &Addresses) -> std::io::Result<()> {
-    if settings.log_format == LogFormat::Json { Ok(()) } else { output::line(text(settings, addresses)) }
+pub(crate) fn show(role: Role, settings: &Settings, addresses: &Addresses) -> std::io::Result<()> {
+    if settings.log_format == LogFormat::Json {
+        Ok(())
+    } else {
+        output::line(text(role, settings, addresses))
+    }
 }
 
-fn text(settings: &Settings, addresses: &Addresses) -> String {
+fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
+    let usual = Settings::default().api_listen;
     // A command finds the process by itself where everything is as usual.
-    let api = if addresses.api == Settings::default().api_listen {
-        String::new()
-    } else {
-        format!(" --api {}", near(addresses.api))
+    let api = match addresses.api {
+        None => String::new(),
+        Some(address) if address == usual => String::new(),
+        Some(address) => format!(" --api {}", near(address)),
     };
-    let mut text = format!(
-        "\nswitchboard {} is running. Ctrl-C stops it.\n\n  stations connect to   ws://{}/ocpp/STATION\n  API                   http://{}/v1/stations\n  \
-         health and metrics    http://{}/metrics\n  data                  {}\n",
-        env!("CARGO_PKG_VERSION"),
-        addresses.stations,
-        near(addresses.api),
-        near(addresses.admin),
-        settings.data_dir.display(),
-    );
+    // A gateway of its own shows its traffic at its admin port.
+    let trace = if role == Role::Gateway { format!(" --api {}", near(addresses.admin)) } else { api.clone() };
+    let what = if role == Role::Run { String::new() } else { format!(" {}", role.word()) };
+    let mut text =
+        format!("\nswitchboard{what} {} is running. Ctrl-C stops it.\n\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<21} {value}\n"));
+    if let Some(stations) = addresses.stations {
+        line("stations connect to", format!("ws://{stations}/ocpp/STATION"));
+    }
+    if let Some(api) = addresses.api {
+        line("API", format!("http://{}/v1/stations", near(api)));
+    }
+    line("health and metrics", format!("http://{}/metrics", near(addresses.admin)));
+    if settings.bus != BusPlace::Embedded {
+        line("bus", settings.bus.to_string());
+    }
+    if let Some(directory) = &settings.directory {
+        line("directory", directory.to_string());
+    }
+    if let (true, Some(database)) = (role.has_processing(), &settings.database) {
+        line("books", database.to_string());
+    }
+    line("data", settings.data_dir.display().to_string());
+    match role {
+        Role::Worker => {
+            text.push_str(&format!(
+                "\nNext, in another terminal: switchboard gateway with the same --bus and --directory; then\n\n  \
+                 switchboard stations{api}\n  switchboard transactions{api}\n"
+            ));
+            return text;
+        }
+        Role::Gateway => {
+            text.push_str(&format!(
+                "\nNext: switchboard worker with the same --bus and --directory; in another terminal:\n\n  \
+                 switchboard trace --all{trace}\n"
+            ));
+            return text;
+        }
+        Role::Run => {}
+    }
     if settings.demo > 0 {
         let first = station_id(1);
         let all = if settings.demo == 1 {
@@ -73,14 +109,19 @@ mod tests {
     #[test]
     fn the_commands_to_copy_find_the_process() {
         let mut settings = Settings { demo: 5, ..Settings::default() };
-        let mut addresses =
-            Addresses { stations: settings.listen, api: settings.api_listen, admin: settings.admin_listen };
-        let usual = text(&settings, &addresses);
+        let mut addresses = Addresses {
+            stations: Some(settings.listen),
+            api: Some(settings.api_listen),
+            admin: settings.admin_listen,
+        };
+        let usual = text(Role::Run, &settings, &addresses);
         assert!(usual.contains("switchboard stations\n") && usual.contains("DEMO001 to DEMO005"), "{usual}");
         assert!(usual.contains("ws://127.0.0.1:8180/ocpp/STATION"), "{usual}");
-        addresses.api = ([0, 0, 0, 0], 9).into();
+        addresses.api = Some(([0, 0, 0, 0], 9).into());
         settings.demo = 1;
-        let other = text(&settings, &addresses);
+        let other = text(Role::Run, &settings, &addresses);
         assert!(other.contains("switchboard stations --api 127.0.0.1:9\n"), "{other}");
+        let gateway = text(Role::Gateway, &settings, &Addresses { api: None, ..addresses });
+        assert!(gateway.contains("switchboard trace --all --api 127.0.0.1:8182\n"), "{gateway}");
     }
 }

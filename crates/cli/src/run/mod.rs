@@ -1,63 +1,79 @@
-//! `switchboard run`: everything in one process.
+//! The processes: `switchboard run`, everything in one; `switchboard gateway` and `switchboard worker`, each a part of it.
 //!
-//! Opened in this order, closed in the reverse one: directory, books, bus, worker, gateway, API, simulated stations. So
-//! whoever is asked something is there before whoever asks, and what was taken is written before its keeper goes.
+//! All three are put together from the same parts, each made of those before it: ports, directory, books, bus,
+//! processing, stations, API, simulated stations. They are closed in the reverse order. So whoever is asked something is
+//! there before whoever asks, and what was taken is written before its keeper goes. The admin port is served first, so
+//! that what is waited for can be asked.
 
 mod banner;
+mod bus;
 mod demo;
+pub(crate) mod directory;
 mod limits;
 mod line;
 mod listen;
 mod ports;
+mod processing;
+mod readiness;
 mod serve;
 pub(crate) mod signals;
+mod stations;
 pub(crate) mod store;
 pub(crate) mod trace;
-mod watch;
 
 use crate::{
     exit::{Exit, Failure},
     logging,
-    settings::Settings,
+    settings::{Role, Settings},
 };
 use anyhow::Context;
+use bytestring::ByteString;
+use ports::Ports;
+use processing::Processing;
 use prometheus_client::registry::Registry;
+use readiness::Readiness;
+use stations::Stations;
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
-use switchboard_api::{Api, admin};
-use switchboard_bus::{Bus, Commander, InProcess};
-use switchboard_central::{Attendance, Central};
-use switchboard_directory::{Directory, Embedded, Locations};
-use switchboard_gateway::{Gateway, UnknownStations};
-use switchboard_messages::Mode;
-use switchboard_trace::Trace;
+use switchboard_api::{Api, Traffic, Watched, admin};
+use switchboard_bus::Bus;
+use switchboard_directory::Directory;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Runs until it is told to stop.
-pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
+/// Runs in a role until it is told to stop.
+pub(crate) fn run(role: Role, settings: Settings) -> Result<Exit, Failure> {
     let log = logging::install(&settings)
         .map_err(|faults| Failure { exit: Exit::Configuration, error: faults.into() })?;
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let mut signals = signals::Signals::new()?;
-        let reporting = tokio::spawn(watch::report_log(Arc::clone(&log)));
-        let running = Running::start(settings, &mut signals).await?;
-        let Some((running, told)) = running else { return Ok(Exit::Interrupted) };
+        let reporting = tokio::spawn(readiness::report_log(Arc::clone(&log)));
+        let (running, told) = match Running::start(role, settings, &mut signals).await? {
+            Started::Running(running, told) => (running, told),
+            Started::NotYet => {
+                info!("stopped");
+                return Ok(Exit::Done);
+            }
+            Started::ToldTwice => return Ok(Exit::Interrupted),
+        };
         // Not within the macro: what is not logged is not evaluated.
         let signal = match told {
-            Some(signal) => signal,
-            None => signals.next().await,
+            Some(signal) => Some(signal),
+            None => tokio::select! {
+                signal = signals.next() => Some(signal),
+                () = running.failed() => None,
+            },
         };
-        info!(signal, "stopping; once more stops at once");
+        match signal {
+            Some(signal) => info!(signal, "stopping; once more stops at once"),
+            None => warn!("stopping, since a part of this process cannot go on"),
+        }
         let ended = tokio::select! {
-            () = running.stop() => Exit::Done,
+            () = running.stop() => if signal.is_some() { Exit::Done } else { Exit::Internal },
             signal = signals.next() => {
                 warn!(signal, "stopped at once");
                 Exit::Interrupted
@@ -74,17 +90,36 @@ pub(crate) fn run(settings: Settings) -> Result<Exit, Failure> {
 
 /// Everything that runs.
 struct Running {
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
     directory: Arc<dyn Directory>,
     bus: Arc<dyn Bus>,
-    central: Central,
-    attendance: Attendance,
-    worker: switchboard_worker::Worker,
-    gateway: Served,
-    trace: Trace,
+    processing: Option<Processing>,
+    stations: Option<Stations>,
     front_ends: Vec<Served>,
-    demo: demo::Demo,
+    demo: Option<demo::Demo>,
     ports: Option<PathBuf>,
+}
+
+/// How far a start came.
+enum Started {
+    /// Everything is there; and the signal that came meanwhile.
+    Running(Box<Running>, Option<&'static str>),
+    /// Told to stop while it waited for what it needs.
+    NotYet,
+    /// Told twice.
+    ToldTwice,
+}
+
+/// What the parts of a process are put on.
+struct Ground {
+    role: Role,
+    settings: Settings,
+    /// The name of this process on the bus and, if it is a gateway, in the directory.
+    name: ByteString,
+    data_dir: PathBuf,
+    bus: Arc<dyn Bus>,
+    directory: Arc<dyn Directory>,
+    readiness: Readiness,
 }
 
 /// Something that serves until it is told to stop.
@@ -102,134 +137,154 @@ impl Served {
 }
 
 impl Running {
-    /// Starts everything. Told to stop in the middle of that, it begins to stop when all is there, as then everybody
-    /// knows how to end: the signal. None if it was told twice.
+    /// Starts everything. Told to stop in the middle of that, it ends if it waits for something that is away; else it
+    /// begins to stop when all is there, as then everybody knows how to end.
     async fn start(
+        role: Role,
         settings: Settings,
         signals: &mut signals::Signals,
-    ) -> Result<Option<(Self, Option<&'static str>)>, Failure> {
-        let mut starting = std::pin::pin!(Self::start_all(settings));
+    ) -> Result<Started, Failure> {
+        let stop = CancellationToken::new();
+        let mut starting = std::pin::pin!(Self::start_all(role, settings, stop.clone()));
+        let all = |started: Option<Self>, told| {
+            started.map_or(Started::NotYet, |running| Started::Running(Box::new(running), told))
+        };
         let told = tokio::select! {
-            started = &mut starting => return started.map(|running| Some((running, None))),
+            started = &mut starting => return started.map(|started| all(started, None)),
             signal = signals.next() => signal,
         };
+        stop.cancel();
         tokio::select! {
-            started = starting => started.map(|running| Some((running, Some(told)))),
-            _ = signals.next() => Ok(None),
+            started = starting => started.map(|started| all(started, Some(told))),
+            _ = signals.next() => Ok(Started::ToldTwice),
         }
     }
 
-    async fn start_all(settings: Settings) -> Result<Self, Failure> {
-        let embedded = store::open(&settings.data_dir).await?;
-        let directory: Arc<dyn Directory> = Arc::<Embedded>::clone(&embedded);
+    /// None if told to stop while something was waited for.
+    async fn start_all(
+        role: Role,
+        settings: Settings,
+        stop: CancellationToken,
+    ) -> Result<Option<Self>, Failure> {
+        let readiness = Readiness::default();
+        let name = bus::participant(role, &settings);
+        // What is in files of this machine comes first: who has them says more than whose ports they are.
+        let file = directory::open_file(&settings).await?;
+        store::make_folder(&settings.data_dir)?;
         let data_dir = std::fs::canonicalize(&settings.data_dir)?;
-        refuse_to_be_open(&settings, &*directory).await?;
-        let stations = listen::bind("--listen", settings.listen).await?;
-        let api = listen::bind("--api-listen", settings.api_listen).await?;
-        let admin = listen::bind("--admin-listen", settings.admin_listen).await?;
-        let addresses = ports::Addresses {
-            stations: stations.local_addr()?,
-            api: api.local_addr()?,
-            admin: admin.local_addr()?,
+        let books = if role.has_processing() { Some(processing::open_books(&settings).await?) } else { None };
+        let (bound, addresses) = Ports::bind(role, &settings).await?;
+        let metrics = Arc::new(OnceLock::new());
+        let watched = Watched::default();
+        let mut front_ends =
+            vec![serve_admin(&settings, addresses.admin, &metrics, &readiness, &watched, bound.admin)];
+
+        let opened = match file {
+            Some(opened) => opened,
+            None => match directory::reach(&settings, &readiness, &stop).await? {
+                Some(opened) => opened,
+                None => return Ok(None),
+            },
         };
-
-        let mut registry = Registry::default();
-        let central = open_books(&settings, &data_dir).await?;
-        central.register_metrics(&mut registry);
-        // A directory that was lost, on a machine whose clock was set back, would give generations that the books take
-        // for those of the past, and nothing that a station says would be heard any more.
-        let seen = central.generation_max().await.context("the books cannot be read")?;
-        embedded.raise_generations(seen);
-        let bus: Arc<dyn Bus> = Arc::new(InProcess::new());
-        let locations = Arc::new(Locations::new(Arc::clone(&directory)));
-        let commander = Commander::new(Arc::clone(&bus), "api", Arc::clone(&locations) as _)
-            .await
-            .context("the bus refuses")?;
-        let duties =
-            Commander::new(Arc::clone(&bus), "central", locations).await.context("the bus refuses")?;
-        // C12, also for commands that no handler sent.
-        let commander = commander.judging(switchboard_worker::unfit_answer);
-        let duties = duties.judging(switchboard_worker::unfit_answer);
-
-        let mut worker = switchboard_worker::Config::default();
-        worker.mode = if settings.strict { Mode::Strict } else { Mode::Lenient };
-        worker.commander = Some(commander.clone());
-        let worker = switchboard_worker::serve(central.router(), Arc::clone(&bus), worker)
-            .await
-            .context("the worker cannot start")?;
-        worker.metrics().register(&mut registry);
-
-        let mut config = settings.gateway.clone();
-        if settings.accepts_unknown() {
-            config.unknown_stations = UnknownStations::Accept;
-            info!(
-                listen = %addresses.stations,
-                "stations that nobody registered are let in without credentials; accept_unknown = false forbids it"
-            );
+        let directory = Arc::clone(&opened.directory);
+        if role.has_stations() {
+            stations::refuse_to_be_open(&settings, &*directory).await?;
         }
-        let gateway = Gateway::new(config, Arc::clone(&bus), Arc::clone(&directory), &mut registry)
-            .context("the gateway cannot start")?;
-        let trace = trace::start(&settings, &data_dir, &gateway, &mut registry)?;
-        let gateway = serve_stations(gateway, stations);
+        if let (Some(books), Some(file)) = (&books, &opened.file) {
+            // A directory that was lost, on a machine whose clock was set back, would give generations that the books
+            // take for those of the past, and nothing that a station says would be heard any more.
+            file.raise_generations(books.generation_max().await.context("the books cannot be read")?);
+        }
+        front_ends.push(directory::watch(&opened, &readiness));
+        let bus = bus::open(&settings, &name)?;
+        if !readiness::bus_is_there(&*bus, &settings.bus.to_string(), &readiness, &stop).await
+            || directory::agree(role, &settings, &*directory, &readiness, &stop).await?.is_none()
+        {
+            return Ok(None);
+        }
 
-        let way = line::Way { commander: duties, directory: Arc::clone(&directory) };
-        let attendance = central.attend(Arc::new(way)).await.context("what is owed to stations")?;
-
-        let ready = Arc::new(AtomicBool::new(false));
-        let api_stop = CancellationToken::new();
-        let api_router = switchboard_api::router(Api {
-            directory: Arc::clone(&directory),
-            commander,
-            trace: trace.clone(),
-            central: Some(Arc::new(central.clone())),
-            token: settings.api_token.as_ref().map(|token| token.0.clone()),
-            data_dir: data_dir.display().to_string(),
-            stations_listen: addresses.stations.to_string(),
-            shutdown: api_stop.clone(),
-        });
-        let admin_router = admin::router(Arc::new(registry), watch::readiness(&ready, &embedded, &central));
-        let mut front_ends = vec![
-            serve::serve(api, api_router, api_stop),
-            serve::serve(admin, admin_router, CancellationToken::new()),
-        ];
-        front_ends.push(watch::disks(embedded, central.clone()));
-        let demo = demo::Demo::start(&settings, addresses.stations, &*directory).await?;
-        ready.store(true, Ordering::Release);
-        info!(stations = %addresses.stations, api = %addresses.api, admin = %addresses.admin, data_dir = %data_dir.display(), "running");
-        banner::show(&settings, &addresses)?;
+        let ground = Ground { role, settings, name, data_dir, bus, directory, readiness };
+        let mut registry = Registry::default();
+        let mut processing = match books {
+            Some(books) => Some(Processing::start(&ground, books, &mut registry).await?),
+            None => None,
+        };
+        let stations = match bound.stations {
+            Some(listener) => Some(Stations::start(&ground, listener, &mut registry)?),
+            None => None,
+        };
+        let Ground { settings, name, data_dir, bus, directory, readiness, .. } = ground;
+        if let Some(stations) = &stations {
+            watched.begin(stations.trace());
+        }
+        if let Some(processing) = &mut processing {
+            processing.attend(&directory).await?;
+        }
+        if let (Some(listener), Some(processing)) = (bound.api, &processing) {
+            let stop = CancellationToken::new();
+            let api = Api {
+                directory: Arc::clone(&directory),
+                commander: processing.commander(),
+                traffic: match &stations {
+                    Some(stations) => Traffic::Here(stations.trace()),
+                    None => Traffic::Elsewhere(switchboard_trace::redactor_in(&trace::folder(&data_dir))),
+                },
+                central: Some(processing.central()),
+                token: settings.api_token.as_ref().map(|token| token.0.clone()),
+                data_dir: data_dir.display().to_string(),
+                stations_listen: addresses.stations.map(|address| address.to_string()),
+                shutdown: stop.clone(),
+            };
+            front_ends.push(serve::serve(listener, switchboard_api::router(api), stop));
+        }
+        // Nobody set it before.
+        drop(metrics.set(registry));
+        let demo = match addresses.stations {
+            Some(address) => Some(demo::Demo::start(&settings, address, &*directory).await?),
+            None => None,
+        };
+        readiness.begun(true);
+        info!(
+            role = role.word(), %name, stations = ?addresses.stations, api = ?addresses.api, admin = %addresses.admin,
+            data_dir = %data_dir.display(), bus = %settings.bus, directory = %opened.place, "running"
+        );
+        banner::show(role, &settings, &addresses)?;
         // The very last thing, so that nothing can fail that would leave the file behind.
         if let Some(path) = &settings.ports_file {
             addresses.write(path)?;
         }
-        Ok(Self {
-            ready,
-            directory,
-            bus,
-            central,
-            attendance,
-            worker,
-            gateway,
-            trace,
-            front_ends,
-            demo,
-            ports: settings.ports_file,
-        })
+        let ports = settings.ports_file;
+        Ok(Some(Self { readiness, directory, bus, processing, stations, front_ends, demo, ports }))
+    }
+
+    /// Waits until a part cannot go on.
+    async fn failed(&self) {
+        match &self.stations {
+            Some(stations) => stations.failed().cancelled_owned().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Stops everything: nothing new is accepted, what is in hand is answered, connections are closed with 1001 over the
     /// drain time, and what was promised is written.
     async fn stop(self) {
-        self.ready.store(false, Ordering::Release);
-        self.demo.stop().await;
-        self.gateway.stop().await;
-        // Every call to a station has its outcome by now, and finds the books open to write it down.
-        self.attendance.stop().await;
-        self.worker.stop().await;
-        self.central.close().await;
+        self.readiness.begun(false);
+        if let Some(demo) = self.demo {
+            demo.stop().await;
+        }
+        let trace = match self.stations {
+            Some(stations) => Some(stations.stop().await),
+            None => None,
+        };
+        if let Some(processing) = self.processing {
+            processing.stop().await;
+        }
         for front_end in self.front_ends {
             front_end.stop().await;
         }
-        self.trace.close().await;
+        if let Some(trace) = trace {
+            trace.close().await;
+        }
         if let Err(error) = self.directory.close().await {
             warn!(error = &error as &dyn std::error::Error, "the directory could not be closed properly");
         }
@@ -242,41 +297,18 @@ impl Running {
     }
 }
 
-/// A gateway that others can reach lets in whom the operator named. Nobody named yet: nobody could come, or everybody.
-async fn refuse_to_be_open(settings: &Settings, directory: &dyn Directory) -> Result<(), Failure> {
-    if settings.listen.ip().is_loopback() || settings.accepts_unknown() {
-        return Ok(());
-    }
-    let accounts = directory.account_count().await.context("the directory cannot be read")?;
-    if accounts > 0 {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Configuration,
-        format!(
-            "others can reach {}, and no station is registered\n  register stations first:  switchboard stations add CP001 --data-dir {}\n  \
-             or let in whoever comes, without credentials:  --accept-unknown",
-            settings.listen,
-            settings.data_dir.display()
-        ),
-    ))
-}
-
-async fn open_books(settings: &Settings, data_dir: &std::path::Path) -> Result<Central, Failure> {
-    let mut config = settings.central.clone();
-    config.path = data_dir.join("central.db");
-    let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;
-    let opened = opened.context("the books cannot be opened")?;
-    opened.map_err(store::books_failure)
-}
-
-fn serve_stations(gateway: Gateway, listener: tokio::net::TcpListener) -> Served {
+/// Serves what machines ask about the process, and the traffic of its stations.
+fn serve_admin(
+    settings: &Settings,
+    address: std::net::SocketAddr,
+    metrics: &Arc<OnceLock<Registry>>,
+    readiness: &Readiness,
+    watched: &Watched,
+    listener: tokio::net::TcpListener,
+) -> Served {
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let task = tokio::spawn(async move {
-        if let Err(error) = gateway.serve(listener, stopped).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the gateway has failed");
-        }
-    });
-    Served { stop, task }
+    let token = settings.api_token.as_ref().map(|token| token.0.as_str());
+    let traffic = switchboard_api::traffic(watched.clone(), token, address.ip().is_loopback(), stop.clone());
+    let router = admin::router(Arc::clone(metrics), readiness.for_admin()).merge(traffic);
+    serve::serve(listener, router, stop)
 }

@@ -1,30 +1,23 @@
-//! The directory of a data directory: opened by the process, or by a command when no process runs.
+//! What commands do with a directory when no process runs, and what is said when a database cannot be used.
 
-use crate::exit::{Exit, Failure};
-use anyhow::Context;
+use super::directory::open;
+use crate::{
+    exit::{Exit, Failure},
+    settings::{DirectoryPlace, Settings},
+};
 use serde_json::Value;
 use std::{
     io::ErrorKind,
     path::Path,
-    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use switchboard_api::{AccountError, StationView};
 use switchboard_central::OpenError;
-use switchboard_directory::{Directory, DirectoryError, Embedded, StationKey, embedded};
+use switchboard_directory::{Directory, DirectoryError, StationKey};
 use switchboard_rpc::StationId;
 
 const TENANT: &str = "default";
 const PAGE: usize = 1000;
-
-/// Opens it; it belongs to this process then.
-pub(crate) async fn open(path: &Path) -> Result<Arc<Embedded>, Failure> {
-    let config = embedded::Config::in_dir(path);
-    // Checking a large file takes a while.
-    let opened =
-        tokio::task::spawn_blocking(move || Embedded::open(&config)).await.context("the directory")?;
-    opened.map(Arc::new).map_err(|error| failure(path, error))
-}
 
 /// Why a data directory cannot be used, and what to do about it.
 pub(crate) fn failure(path: &Path, error: DirectoryError) -> Failure {
@@ -82,11 +75,11 @@ pub(crate) fn books_failure(error: OpenError) -> Failure {
 }
 
 /// All stations.
-pub(crate) async fn list(path: &Path) -> Result<Vec<Value>, Failure> {
-    if !path.exists() {
+pub(crate) async fn list(settings: &Settings) -> Result<Vec<Value>, Failure> {
+    if matches!(settings.directory_place(), DirectoryPlace::Sqlite(path) if !path.exists()) {
         return Ok(Vec::new());
     }
-    let directory = open(path).await?;
+    let directory = open(settings).await?.directory;
     let mut list: Vec<Value> = Vec::new();
     let mut after: Option<StationId> = None;
     loop {
@@ -106,21 +99,21 @@ pub(crate) async fn list(path: &Path) -> Result<Vec<Value>, Failure> {
 }
 
 /// Registers a station.
-pub(crate) async fn add(path: &Path, station: &str, password: Option<&str>) -> Result<(), Failure> {
+pub(crate) async fn add(settings: &Settings, station: &str, password: Option<&str>) -> Result<(), Failure> {
     let account = switchboard_api::account(TENANT, station, password, now_ms()).await.map_err(|error| {
         let exit = if matches!(error, AccountError::Hash) { Exit::Internal } else { Exit::Data };
         Failure { exit, error: error.into() }
     })?;
-    let directory = open(path).await?;
+    let directory = open(settings).await?.directory;
     directory.put_account(account).await.map_err(anyhow::Error::from)?;
     close(&*directory).await
 }
 
 /// Removes a station; whether there was one.
-pub(crate) async fn remove(path: &Path, station: &str) -> Result<bool, Failure> {
+pub(crate) async fn remove(settings: &Settings, station: &str) -> Result<bool, Failure> {
     let station =
         StationId::new(station, 255).map_err(|error| Failure { exit: Exit::Data, error: error.into() })?;
-    let directory = open(path).await?;
+    let directory = open(settings).await?.directory;
     let key = StationKey { tenant: TENANT.into(), station };
     let removed = directory.remove_account(&key).await.map_err(anyhow::Error::from)?;
     close(&*directory).await?;
@@ -129,6 +122,17 @@ pub(crate) async fn remove(path: &Path, station: &str) -> Result<bool, Failure> 
 
 async fn close(directory: &dyn Directory) -> Result<(), Failure> {
     directory.close().await.map_err(|error| anyhow::Error::from(error).into())
+}
+
+/// Makes the folder for what a process keeps; what stations send is nobody else's business.
+pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| {
+        failure(path, DirectoryError::Unusable { path: path.display().to_string(), source })
+    })
 }
 
 /// Milliseconds since 1970.

@@ -5,20 +5,25 @@
 
 mod choices;
 mod fault;
+mod places;
 mod reference;
 mod resolve;
+mod roles;
 mod table;
 mod value;
 
 pub(crate) use fault::{Fault, Faults};
+pub(crate) use places::{Access, BusPlace, DatabasePlace, DirectoryPlace, Engine};
 pub(crate) use reference::{effective_json, effective_toml, reference};
 pub(crate) use resolve::{Origin, Resolved, Sources, resolve};
+pub(crate) use roles::{Role, split};
 pub(crate) use table::{Setting, TABLE};
 pub(crate) use value::{Secret, Size, duration, duration_text};
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 use value::Raw;
 
@@ -34,6 +39,26 @@ pub(crate) struct Settings {
     pub(crate) accept_unknown: Option<bool>,
     /// Where everything durable is.
     pub(crate) data_dir: PathBuf,
+    /// What carries calls between gateways and workers.
+    pub(crate) bus: BusPlace,
+    /// As whom it is reached.
+    pub(crate) bus_access: Access,
+    /// Where stations are, where their accounts are, and what is kept for them; none: in the data directory.
+    pub(crate) directory: Option<DirectoryPlace>,
+    /// As whom it is reached.
+    pub(crate) directory_access: Access,
+    /// Where the books of the central system are; none: in the data directory.
+    pub(crate) database: Option<DatabasePlace>,
+    /// As whom they are reached.
+    pub(crate) database_access: Access,
+    /// Keeps installations apart that share a broker.
+    pub(crate) namespace: String,
+    /// Over how many partitions the stations of an installation are spread.
+    pub(crate) partitions: u16,
+    /// How long processing may be away before stations that come are sent away; nobody said: as the role wants it.
+    pub(crate) refuse_upgrades_after: Option<Duration>,
+    /// How many calls a worker takes at once.
+    pub(crate) worker_in_hand_max: u32,
     /// Where to write the ports that were bound.
     pub(crate) ports_file: Option<PathBuf>,
     /// How many simulated stations to start.
@@ -72,6 +97,16 @@ impl Default for Settings {
             accept_unknown: None,
             data_dir: PathBuf::from("./switchboard-data"),
             ports_file: None,
+            bus: BusPlace::Embedded,
+            bus_access: Access::default(),
+            directory: None,
+            directory_access: Access::default(),
+            database: None,
+            database_access: Access::default(),
+            namespace: "default".to_owned(),
+            partitions: switchboard_bus::PARTITIONS_DEFAULT,
+            refuse_upgrades_after: None,
+            worker_in_hand_max: switchboard_worker::Config::default().in_hand_max.get(),
             demo: 0,
             demo_speed: 60.0,
             log: Directives("info".to_owned()),
@@ -110,6 +145,18 @@ impl Settings {
                 format!(
                     "must be set, since the API listens on {}, which others can reach; set it, or use a loopback address",
                     self.api_listen
+                ),
+            ));
+        }
+        if good("namespace")
+            && (self.namespace.is_empty()
+                || !self.namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)))
+        {
+            faults.push(Fault::new(
+                "namespace",
+                format!(
+                    "{:?} is part of addresses on the bus: give letters, digits, '-' or '_'",
+                    self.namespace
                 ),
             ));
         }
