@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sqlite", &[]),
     ("bus", &["rpc"]),
     ("directory", &["rpc", "bus", "sqlite"]),
+    ("directory-postgres", &["rpc", "bus", "directory"]),
     ("router", &["rpc", "messages"]),
     ("worker", &["rpc", "bus", "router", "messages"]),
     ("gateway", &["rpc", "deflate", "bus", "directory"]),

@@ -113,6 +113,7 @@ pub async fn stations_are_listed_in_order_whether_registered_or_seen(harness: &d
     assert_eq!(names(Some("CP005"), 2).await, Vec::<String>::new());
     assert!(directory.remove_account(&key("list", "CP004")).await.unwrap());
     assert_eq!(names(Some("CP003"), 9).await, ["CP005"]);
+    directory.gateway_lease(&gateway, 0).await.unwrap();
     directory.close().await.unwrap();
     let directory = harness.open().await;
     let listed = directory.stations("list", None, 100, NOW).await.unwrap();
