@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod agreement;
 mod batch;
 mod config;
 mod fault;

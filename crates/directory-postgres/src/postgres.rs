@@ -7,7 +7,7 @@ use crate::lane::{Lane, Message, PATIENCE};
 use crate::session::Session;
 use crate::standing::{Standing, State};
 use crate::tls::Connector;
-use crate::{journal, outbox, stations};
+use crate::{agreement, journal, outbox, stations};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
@@ -318,6 +318,13 @@ impl Directory for Postgres {
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64> {
         let station = key.cloned();
         self.call(key, Kind::Reads, move |session, _| Box::pin(journal::count(session, station.clone())))
+    }
+
+    fn agree<'a>(&'a self, name: &'a str, value: &'a str) -> Answer<'a, String> {
+        let (name, value) = (ByteString::from(name), ByteString::from(value));
+        self.call(None, Kind::Writes, move |session, _| {
+            Box::pin(agreement::agree(session, name.clone(), value.clone()))
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {

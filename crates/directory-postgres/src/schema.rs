@@ -74,6 +74,9 @@ CREATE INDEX station_registered ON station (tenant) WHERE registered_ms IS NOT N
 
 CREATE TABLE gateway (name text COLLATE "C" PRIMARY KEY, until_ms bigint NOT NULL) WITH (fillfactor = 50);
 
+-- What all processes of an installation have in common.
+CREATE TABLE agreement (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
+
 -- Who does what only one process may do at a time.
 CREATE TABLE turn (name text COLLATE "C" PRIMARY KEY, owner text NOT NULL, until_ms bigint NOT NULL);
 

@@ -2,7 +2,7 @@
 
 use crate::config::{CONNECT_LIMIT, Settings};
 use crate::fault::Fault;
-use crate::{journal, outbox, schema, stations, tls};
+use crate::{agreement, journal, outbox, schema, stations, tls};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
@@ -50,7 +50,7 @@ impl Session {
         });
         client.batch_execute(LIMITS).await?;
         schema::prepare(&client, &settings.schema).await?;
-        let all = [stations::ALL, outbox::ALL, journal::ALL, &[CLOCK]].concat();
+        let all = [stations::ALL, outbox::ALL, journal::ALL, agreement::ALL, &[CLOCK]].concat();
         let statements =
             futures_util::future::try_join_all(all.iter().map(|sql| client.prepare(sql))).await?;
         let prepared = all.into_iter().zip(statements).collect();

@@ -59,7 +59,9 @@ impl Connector {
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {
-                return Err(ConnectError::Tls("a certificate and its key go together: one is missing".into()));
+                return Err(ConnectError::Tls(
+                    "a certificate and its key go together: one is missing".into(),
+                ));
             }
         };
         Ok(Self(TlsConnector::from(Arc::new(config))))
