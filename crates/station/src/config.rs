@@ -1,6 +1,6 @@
 //! What a simulated station is and how it behaves.
 
-use crate::{Pace, Quirk, Scenario, Statistics};
+use crate::{Pace, Quirk, Scenario, Statistics, client::BackOff};
 use std::{fmt, sync::Arc, time::Duration};
 use switchboard_rpc::Version;
 
@@ -12,7 +12,7 @@ pub struct Config {
     pub url: Arc<str>,
     /// The identity, as it will be percent-encoded into the URL.
     pub id: String,
-    /// What it speaks: 1.6 or 2.0.1. With 2.1 it refuses to run.
+    /// What it speaks.
     pub version: Version,
     /// The password for Basic authentication; none: no credentials are sent. Any bytes.
     pub password: Option<Vec<u8>>,
@@ -37,10 +37,8 @@ pub struct Config {
     pub meter_interval: Duration,
     /// How long an answer may take.
     pub answer_timeout: Duration,
-    /// The first wait before it connects again; doubled with each failure, plus as much at random.
-    pub back_off_min: Duration,
-    /// The longest of these waits.
-    pub back_off_max: Duration,
+    /// How long to wait before it connects again.
+    pub back_off: BackOff,
     /// How often a billing message that was refused or not answered is sent before it is given up. A lost connection does not count.
     pub billing_attempts: u32,
     /// How long to wait before the second attempt; before the third twice as long, and so on.
@@ -85,8 +83,12 @@ impl Config {
             pause: Duration::from_secs(10 * 60),
             meter_interval: Duration::from_secs(5 * 60),
             answer_timeout: Duration::from_secs(30),
-            back_off_min: Duration::from_secs(1),
-            back_off_max: Duration::from_secs(30),
+            // Sooner than a real one, since whoever looks on wants to see it come back.
+            back_off: BackOff {
+                wait_minimum: Duration::from_secs(1),
+                random_range: Duration::from_secs(3),
+                repeat_times: 5,
+            },
             billing_attempts: 5,
             billing_interval: Duration::from_secs(10),
             ping_interval: Duration::from_secs(30),

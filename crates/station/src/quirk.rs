@@ -2,6 +2,7 @@
 //!
 //! Each was seen in reports about real stations. A central system has to survive all of them, and to bill rightly.
 
+use crate::client::link::Filter;
 use serde_json::{Value, json};
 use std::{collections::VecDeque, fmt};
 use switchboard_rpc::Version;
@@ -134,7 +135,7 @@ impl Quirk {
     }
 
     /// What it makes of a request of this station.
-    pub(crate) fn spoil(self, version: Version, action: &str, payload: &mut Value) {
+    fn spoil(self, version: Version, action: &str, payload: &mut Value) {
         match self {
             Self::ZonelessTime => timestamps(payload, &|text| text.trim_end_matches('Z').to_owned()),
             Self::ShortZone => timestamps(payload, &|text| text.replace('Z', "+00")),
@@ -260,40 +261,54 @@ impl fmt::Display for Quirk {
     }
 }
 
-/// Rewrites whole messages on one connection.
+/// What the quirks of a station make of its messages.
 #[derive(Debug)]
 pub(crate) struct Wire {
+    version: Version,
     quirks: Vec<Quirk>,
     counter: i64,
     ids: VecDeque<(i64, String)>,
 }
 
 impl Wire {
-    /// None if none of these quirks is about whole messages.
-    pub(crate) fn new(quirks: &[Quirk], first_id: i64) -> Option<Self> {
-        let about_messages = |quirk: &Quirk| {
+    /// None if none of these quirks is about messages; `first_id` is above all integers that were ids before.
+    pub(crate) fn new(version: Version, quirks: &[Quirk], first_id: i64) -> Option<Self> {
+        let about_deeds = |quirk: &Quirk| {
             matches!(
                 quirk,
-                Quirk::IntegerIds
-                    | Quirk::CountedIds
-                    | Quirk::Spaces
-                    | Quirk::ShortErrors
-                    | Quirk::Noise
-                    | Quirk::EmptyMessages
-                    | Quirk::ExtraMembers
+                Quirk::NoBoot
+                    | Quirk::BootAlways
+                    | Quirk::RepeatedStop
+                    | Quirk::OldReadings
+                    | Quirk::SettingTypes
             )
         };
-        let quirks: Vec<_> = quirks.iter().copied().filter(about_messages).collect();
-        (!quirks.is_empty()).then(|| Self { quirks, counter: first_id, ids: VecDeque::new() })
+        let quirks: Vec<_> = quirks.iter().copied().filter(|quirk| !about_deeds(quirk)).collect();
+        (!quirks.is_empty()).then(|| Self { version, quirks, counter: first_id, ids: VecDeque::new() })
     }
 
-    /// What is written instead of this message: it, and perhaps others with it.
-    pub(crate) fn outgoing(&mut self, text: &str) -> Vec<String> {
+    fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+}
+
+impl Filter for Wire {
+    fn connected(&mut self) {
+        self.ids.clear();
+    }
+
+    fn outgoing(&mut self, text: &str) -> Vec<String> {
         let Ok(Value::Array(mut frame)) = serde_json::from_str::<Value>(text) else {
             return vec![text.to_owned()];
         };
         let mut written = Vec::new();
         let call = frame.first() == Some(&json!(2));
+        if call && let [_, _, action, payload] = frame.as_mut_slice() {
+            let action = action.as_str().unwrap_or_default();
+            for quirk in &self.quirks {
+                quirk.spoil(self.version, action, payload);
+            }
+        }
         let numbered = self.has(Quirk::IntegerIds) || self.has(Quirk::CountedIds);
         if call
             && numbered
@@ -345,8 +360,7 @@ impl Wire {
         written
     }
 
-    /// What this message means to the station.
-    pub(crate) fn incoming(&mut self, text: &str) -> Option<String> {
+    fn incoming(&mut self, text: &str) -> Option<String> {
         if !self.has(Quirk::IntegerIds) && !self.has(Quirk::CountedIds) {
             return None;
         }
@@ -364,10 +378,6 @@ impl Wire {
         let (_, own) = self.ids.get(index)?;
         frame[1] = own.clone().into();
         Some(Value::Array(frame).to_string())
-    }
-
-    fn has(&self, quirk: Quirk) -> bool {
-        self.quirks.contains(&quirk)
     }
 }
 
@@ -442,7 +452,7 @@ mod tests {
     #[test]
     fn ids_of_another_kind_are_found_back() {
         for quirk in [Quirk::IntegerIds, Quirk::CountedIds] {
-            let mut wire = Wire::new(&[quirk], 1000).unwrap();
+            let mut wire = Wire::new(Version::V16, &[quirk], 1000).unwrap();
             let sent = wire.outgoing(r#"[2,"my-id","Heartbeat",{}]"#);
             let id = serde_json::from_str::<Value>(&sent[0]).unwrap()[1].clone();
             assert_eq!(id.is_number(), quirk == Quirk::IntegerIds, "{id}");
@@ -469,10 +479,10 @@ mod tests {
 
     #[test]
     fn an_error_is_cut_and_noise_is_rare() {
-        let mut wire = Wire::new(&[Quirk::ShortErrors, Quirk::Noise], 0).unwrap();
+        let mut wire = Wire::new(Version::V16, &[Quirk::ShortErrors, Quirk::Noise], 0).unwrap();
         assert_eq!(wire.outgoing(r#"[4,"1","NotSupported","no",{}]"#), [r#"[4,"1","NotSupported"]"#]);
         let extra: usize = (0..400).map(|_| wire.outgoing(r#"[2,"1","Heartbeat",{}]"#).len() - 1).sum();
         assert_eq!(extra, 40);
-        assert!(Wire::new(&[Quirk::NoBoot], 0).is_none());
+        assert!(Wire::new(Version::V16, &[Quirk::NoBoot], 0).is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use switchboard_rpc::Version;
-use switchboard_station::{Config, Simulated};
+use switchboard_station::{Config, Simulated, client::BackOff};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
@@ -94,8 +94,8 @@ fn number(key: &str) -> u32 {
 fn config(listener: &TcpListener) -> Config {
     let mut config = Config::new(format!("ws://{}/ocpp", listener.local_addr().unwrap()), "CP 1|x");
     config.speed = 6000.0;
-    config.back_off_min = Duration::from_millis(5);
-    config.back_off_max = Duration::from_millis(20);
+    let wait = Duration::from_millis(5);
+    config.back_off = BackOff { wait_minimum: wait, random_range: wait, repeat_times: 2 };
     config
 }
 

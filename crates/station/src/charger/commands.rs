@@ -1,7 +1,7 @@
 //! What the central system asks of the station, and what it gets for an answer.
 
 use super::{
-    Charger, Moment, Purpose, Reason, Registration,
+    Charger, Moment, Purpose, Reason,
     billing::Cause,
     connector::{Consent, Guest},
     judge::judge,
@@ -34,10 +34,6 @@ impl Charger {
         self.config.statistics.commanded();
         if let Err(error) = judge(self.config.version, action, payload) {
             return error;
-        }
-        if self.registration == Registration::Rejected {
-            // 2.0.1 B03.FR.08. A 1.6 station would not answer at all, which helps nobody.
-            return Reply::Error(ErrorCode::SecurityError, "the station is not accepted".to_owned());
         }
         let request: Value = serde_json::from_slice(payload).unwrap_or_default();
         let answer = match self.config.version {
@@ -87,7 +83,7 @@ impl Charger {
                 let (key, value) = (request["key"].as_str()?, request["value"].as_str()?);
                 let changed = self.settings.set_v16(key, value);
                 if changed == Changed::Accepted {
-                    self.setting_changed(key, now);
+                    self.setting_changed(Configuration::key(key), now);
                 }
                 json!({ "status": match changed {
                     Changed::Accepted => "Accepted",
@@ -233,8 +229,7 @@ impl Charger {
         start: RemoteStart<'_>,
         now: Moment,
     ) -> Option<Option<String>> {
-        if self.registration != Registration::Accepted || self.finish.is_some() {
-            // 1.6 section 4.2, 2.0.1 B02.FR.05: not before the station is accepted.
+        if self.client.is_ending() {
             return None;
         }
         let asks = self.settings.is_on("AuthorizeRemoteTxRequests");
@@ -291,10 +286,6 @@ impl Charger {
         };
         let old = self.config.version == Version::V16;
         match wanted {
-            // 2.0.1 F06.FR.17: not once it is accepted. 1.6 lets it.
-            "BootNotification" if !old && self.boot.is_none() => return "Rejected",
-            "BootNotification" => self.boot_at = Some(now.at),
-            "Heartbeat" => self.push(Purpose::Heartbeat),
             "StatusNotification" => {
                 for id in ids {
                     if let Some(status) = self.connector(id).map(|one| one.status) {
@@ -423,14 +414,8 @@ impl Charger {
         } else {
             match self.settings.set_v2(&text(&component["name"]), &name, &instance, value) {
                 Changed::Accepted => {
-                    let known = [
-                        ("TxUpdatedInterval", "MeterValueSampleInterval"),
-                        ("HeartbeatInterval", "HeartbeatInterval"),
-                        ("Interval", "ClockAlignedDataInterval"),
-                    ];
-                    if let Some((_, key)) = known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) {
-                        self.setting_changed(key, now);
-                    }
+                    let key = Configuration::key_of(&text(&component["name"]), &name, &instance);
+                    self.setting_changed(key, now);
                     "Accepted"
                 }
                 Changed::Rejected => "Rejected",
@@ -441,34 +426,43 @@ impl Charger {
     }
 
     fn transaction_status(&self, id: Option<&str>) -> Value {
-        let Some(id) = id else { return json!({ "messagesInQueue": self.billing.len() > 0 }) };
-        let books = self.books.lock();
-        let number = books
-            .transactions
-            .iter()
-            .find(|(_, book)| book.id.as_deref() == Some(id))
-            .map(|(number, _)| *number);
+        let Some(id) = id else { return json!({ "messagesInQueue": self.client.unbilled() > 0 }) };
+        let number = self.untold.iter().find(|one| one.name == id).map(|one| one.number);
         let ongoing =
             number.is_some_and(|number| self.connectors.iter().any(|one| one.transaction() == Some(number)));
-        json!({ "ongoingIndicator": ongoing, "messagesInQueue": number.is_some_and(|number| self.billing.holds(number)) })
+        json!({ "ongoingIndicator": ongoing, "messagesInQueue": self.client.holds(id) })
     }
 
-    /// A setting was changed, and takes effect.
+    /// A setting was changed, by its name in 1.6, and takes effect.
     fn setting_changed(&mut self, key: &str, now: Moment) {
-        if key.eq_ignore_ascii_case("HeartbeatInterval")
-            && let Some(interval) = self.settings.seconds("HeartbeatInterval")
-        {
-            self.heartbeat_every = interval;
-            self.heartbeat_at = Some(now.at + interval);
-        } else if key.eq_ignore_ascii_case("MeterValueSampleInterval") {
-            self.reads_as_told = true;
-            let every = self.reads_every();
-            for session in self.connectors.iter_mut().filter_map(|one| one.session.as_mut()) {
-                session.read_every = every.unwrap_or(session.read_every);
-                session.next_reading = now.at + session.read_every;
+        match key {
+            "HeartbeatInterval" => {
+                if let Some(interval) = self.settings.seconds(key) {
+                    self.client.set_heartbeat_interval(interval, now.at);
+                }
             }
-        } else if key.eq_ignore_ascii_case("ClockAlignedDataInterval") {
-            self.set_clock(now);
+            "MeterValueSampleInterval" => {
+                self.reads_as_told = true;
+                let every = self.reads_every();
+                for session in self.connectors.iter_mut().filter_map(|one| one.session.as_mut()) {
+                    session.read_every = every.unwrap_or(session.read_every);
+                    session.next_reading = now.at + session.read_every;
+                }
+            }
+            "ClockAlignedDataInterval" => self.set_clock(now),
+            "TransactionMessageAttempts" | "TransactionMessageRetryInterval" => {
+                let attempts = self.settings.text("TransactionMessageAttempts").parse().unwrap_or(1).max(1);
+                let interval = self.settings.seconds("TransactionMessageRetryInterval").unwrap_or_default();
+                self.client.set_message_retries(attempts, interval);
+            }
+            "WebSocketPingInterval" => {
+                self.client.set_ping_interval(self.settings.seconds(key).unwrap_or_default(), now.at);
+            }
+            "AuthorizationKey" => {
+                // From the next connection on, as the specification wants it.
+                self.client.set_password(self.settings.take_password());
+            }
+            _ => {}
         }
     }
 }

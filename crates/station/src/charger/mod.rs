@@ -1,7 +1,7 @@
-//! What a charging station does, without I/O: time comes in, calls go out.
+//! What a charging station does, without I/O, around a [`Client`], which is its end of the line.
 //!
-//! After each `handle_*` the driver polls [`Charger::poll_call`] until it gives nothing, and looks at
-//! [`Charger::poll_wish`] and [`Charger::poll_timeout`].
+//! The driver polls the client, tells its events with [`Charger::handle_event`], and tells when it is time with
+//! [`Charger::handle_timeout`]; after both, as after a command, it polls the client again.
 
 mod billing;
 mod commands;
@@ -15,26 +15,32 @@ mod tests;
 mod upkeep;
 mod visits;
 
-pub(crate) use commands::Reply;
-
 use crate::{
     Books, BooksHandle, Config, Link, Pace, Quirk, Transaction,
+    client::{self, Client, Ending, Event, Registration},
     model::{configuration::Configuration, local_list::LocalList, profile::Profiles},
 };
-use billing::{Attempt, Cause, Entry, Kind, Queue, Reason};
+use billing::{Cause, Entry, Kind, Reason};
+use bytestring::ByteString;
+use commands::Reply;
 use connector::{Connector, Status};
+use outgoing::boot_notification;
 use serde_json::Value;
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
+use std::time::{Duration, Instant};
+use switchboard_rpc::{
+    Version,
+    frame::{write_error, write_result},
 };
-use switchboard_rpc::Version;
 use upkeep::{Later, Outage};
 
-/// How many ordinary messages wait at most. At the bound further ones are dropped: they are repeated anyway.
-const ORDINARY_MAX: usize = 128;
+/// How many calls wait at most. At the bound further ones are dropped: they are repeated anyway.
+const CALLS_MAX: usize = 128;
+/// How long they wait at most.
+const CALL_WAIT_MAX: Duration = Duration::from_secs(600);
 /// The wait before the next BootNotification or Heartbeat where the central system leaves it to the station.
 const OWN_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a reset takes.
+const RESET_TAKES: Duration = Duration::from_millis(200);
 
 /// One instant by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -45,75 +51,31 @@ pub(crate) struct Moment {
     pub(crate) unix_ms: i64,
 }
 
-/// A CALL to be sent.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// By which its end is told.
-    pub(crate) key: u64,
-    /// What is asked for.
-    pub(crate) action: &'static str,
-    /// A JSON object.
-    pub(crate) payload: Value,
-}
-
-/// How a CALL ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// With this payload.
-    Answered(Value),
-    /// With a CALLERROR.
-    Refused,
-    /// With an answer that nobody understands, or with none in time.
-    Failed,
-    /// The connection went.
-    Lost,
-}
-
-/// What the driver must do beside sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Close the connection and make a new one, after this wait.
-    Restart(Duration),
-    /// Drop the connection without a word and make a new one, after this wait.
-    Silence(Duration),
-    /// Close the connection and end.
-    End,
-}
-
-/// What a message is about.
+/// What a call is about.
 #[derive(Clone, Debug, PartialEq)]
 enum Purpose {
-    Boot,
-    Heartbeat,
     Status { connector: u32, status: Status, unix_ms: i64 },
     Authorize { connector: u32, token: String },
     Idle { connector: u32, cause: Cause },
     Notice { action: &'static str, payload: Box<Value> },
-    Billing,
 }
 
-/// How far the station is with the central system's consent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Registration {
-    Unknown,
-    Accepted,
-    Pending,
-    Rejected,
-}
-
-/// What ends the present life of the station.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Finish {
-    restart: bool,
-    deadline: Instant,
-}
-
-/// The one call that is open.
+/// A transaction of which something is still to be told, or that goes on.
 #[derive(Debug)]
-struct Open {
-    key: u64,
-    purpose: Purpose,
-    since: Instant,
+struct Untold {
+    /// In the books.
+    number: u64,
+    /// For the client.
+    name: ByteString,
+}
+
+/// The end of a transaction that will be told twice.
+#[derive(Debug)]
+struct Repeat {
+    bill: u64,
+    transaction: u64,
+    action: &'static str,
+    payload: Value,
 }
 
 /// A charging station.
@@ -126,22 +88,17 @@ pub(crate) struct Charger {
     settings: Configuration,
     profiles: Profiles,
     list: LocalList,
-    registration: Registration,
-    connected: bool,
+    client: Client,
     powered: bool,
-    /// Why the next BootNotification is due; none once it was accepted.
-    boot: Option<&'static str>,
-    boot_at: Option<Instant>,
-    heartbeat_at: Option<Instant>,
-    heartbeat_every: Duration,
     connectors: Vec<Connector>,
-    ordinary: VecDeque<Purpose>,
-    billing: Queue,
-    in_flight: Option<Open>,
-    next_key: u64,
+    /// What is said as soon as what goes on is dealt with.
+    to_say: Vec<Purpose>,
+    /// Calls that ask for a driver's consent, and at which connector.
+    asked: Vec<(u64, u32)>,
+    untold: Vec<Untold>,
+    repeats: Vec<Repeat>,
+    next_event: u64,
     next_transaction: u64,
-    finish: Option<Finish>,
-    silence: Option<Duration>,
     outages: Vec<Outage>,
     later: Vec<(Instant, Later)>,
     /// What is told once it has booted.
@@ -165,29 +122,24 @@ impl Charger {
             .map(|id| Connector::new(id, f64::from(random.u32(1_000..2_000_000)), power_w))
             .collect();
         let pace = config.pace.unwrap_or_else(|| Pace::new(config.speed, now.at));
+        let settings = Configuration::new(&config);
         let mut charger = Self {
-            settings: Configuration::new(&config),
+            client: Client::in_memory(client_config(&config), now.at),
+            settings,
             profiles: Profiles::default(),
             list: LocalList::default(),
             books,
             random,
             ticked: pace.seconds(now.at),
             pace,
-            registration: Registration::Unknown,
-            connected: false,
             powered: true,
-            boot: Some("PowerUp"),
-            boot_at: None,
-            heartbeat_at: None,
-            heartbeat_every: OWN_INTERVAL,
             connectors,
-            ordinary: VecDeque::new(),
-            billing: Queue::default(),
-            in_flight: None,
-            next_key: 0,
+            to_say: Vec::new(),
+            asked: Vec::new(),
+            untold: Vec::new(),
+            repeats: Vec::new(),
+            next_event: 0,
             next_transaction: 0,
-            finish: None,
-            silence: None,
             outages: Vec::new(),
             later: Vec::new(),
             after_boot: Vec::new(),
@@ -203,83 +155,39 @@ impl Charger {
         charger
     }
 
-    /// The password for the next connection.
-    pub(crate) fn password(&self) -> Option<Vec<u8>> {
-        self.settings.password().or_else(|| self.config.password.clone())
+    /// Its end of the line.
+    pub(crate) const fn client(&mut self) -> &mut Client {
+        &mut self.client
     }
 
-    /// How often the central system is pinged; none: never.
-    pub(crate) fn ping_interval(&self) -> Option<Duration> {
-        self.settings.seconds("WebSocketPingInterval")
-    }
-
-    /// A connection was made.
-    pub(crate) fn handle_connected(&mut self, now: Moment) {
-        self.connected = true;
-        self.powered = true;
-        self.billing.connected();
-        if self.boot.is_none() && self.quirk(Quirk::BootAlways) {
-            self.boot = Some("Unknown");
-            self.registration = Registration::Unknown;
-        }
-        if self.boot.is_some() {
-            self.boot_at = Some(now.at);
-        } else {
-            // L07: a station that reconnects keeps its registration, and tells how its connectors are.
-            self.report_all(now);
-            self.heartbeat_at = Some(now.at + self.heartbeat_every);
-        }
-        let accepted = self.registration == Registration::Accepted;
-        self.config.statistics.connected();
-        let mut books = self.books.lock();
-        books.connections += 1;
-        books.link = if accepted { Link::Accepted } else { Link::Connected };
-    }
-
-    /// The connection has ended. Every open call was told to have ended before.
-    pub(crate) fn handle_disconnected(&mut self, now: Moment) {
-        if self.connected {
-            self.config.statistics.disconnected();
-        }
-        self.connected = false;
-        self.silence = None;
-        self.ordinary.clear();
-        self.books.lock().link = Link::Offline;
-        let restarts = self.finish.is_some_and(|finish| finish.restart);
-        if restarts {
-            self.finish = None;
-        }
-        if (restarts || !self.powered) && self.boot.is_some() {
-            self.registration = Registration::Unknown;
-        }
-        // Who waited for consent is judged by what the station knows itself.
-        for id in self.asking() {
-            self.decide_offline(id, now);
-        }
-    }
-
-    /// A call has ended.
-    pub(crate) fn handle_ended(&mut self, key: u64, end: End, now: Moment) {
-        let Some(open) = self.in_flight.take_if(|open| open.key == key) else { return };
-        let after = now.at.saturating_duration_since(open.since);
-        match &end {
-            End::Answered(_) => self.config.statistics.answered(after),
-            End::Refused => {
-                self.config.statistics.refused(after);
-                self.books.lock().refused += 1;
+    /// Something has happened on the line.
+    pub(crate) fn handle_event(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Connected { earlier } => self.connected(earlier > 0, now),
+            Event::NotConnected { error, .. } => self.config.statistics.failed_to_connect(error),
+            Event::Disconnected { .. } => {
+                self.config.statistics.disconnected();
+                self.books.lock().link = Link::Offline;
             }
-            End::Failed => {
-                self.config.statistics.unanswered();
-                self.books.lock().unanswered += 1;
+            Event::Registered { registration, interval, .. } => self.registered(registration, interval, now),
+            Event::Called(called) => self.called(&called, now),
+            Event::Obeyed { .. } => self.config.statistics.commanded(),
+            Event::Ended { key, outcome } => {
+                if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == key) {
+                    let (_, connector) = self.asked.swap_remove(at);
+                    self.authorized(connector, &outcome, now);
+                }
             }
-            End::Lost => self.config.statistics.lost(),
+            Event::Billed { number, transaction, answer, .. } => {
+                let answer = serde_json::from_str(&answer).unwrap_or_default();
+                self.billed(number, &transaction, Some(answer), now);
+            }
+            Event::GivenUp { number, transaction, .. } => self.billed(number, &transaction, None, now),
+            Event::Exchanged { end, after } => self.exchanged(end, after),
+            Event::Thinned { .. } => self.books.lock().unsent = self.client.unbilled(),
+            _ => {}
         }
-        match open.purpose {
-            Purpose::Boot => self.booted(end, now),
-            Purpose::Heartbeat | Purpose::Status { .. } | Purpose::Idle { .. } | Purpose::Notice { .. } => {}
-            Purpose::Authorize { connector, .. } => self.authorized(connector, &end, now),
-            Purpose::Billing => self.billed(end, now),
-        }
+        self.speak(now);
     }
 
     /// Time has passed.
@@ -290,88 +198,51 @@ impl Charger {
             self.visit(id, now);
         }
         self.judge_flow(now);
-        if self.connected && self.heartbeat_at.is_some_and(|at| at <= now.at) {
-            self.heartbeat_at = Some(now.at + self.heartbeat_every);
-            if self.registration == Registration::Accepted {
-                self.push(Purpose::Heartbeat);
-            }
-        }
         self.upkeep(now);
         if self.reset_when_idle && self.connectors.iter().all(|connector| connector.session.is_none()) {
             self.reset_when_idle = false;
             self.restart("ScheduledReset", now);
         }
+        self.speak(now);
     }
 
-    /// The station is switched off: it ends what goes on, tells it, and wishes to end.
+    /// The station is switched off: it ends what goes on, tells it, and stops.
     pub(crate) fn handle_shutdown(&mut self, now: Moment) {
         self.end_all(Reason::PowerLoss, now);
-        self.finish = Some(Finish { restart: false, deadline: now.at + self.config.finish });
+        self.speak(now);
+        self.client.stop(now.at);
     }
 
-    /// The next CALL, if there is one and none is open.
-    pub(crate) fn poll_call(&mut self, now: Moment) -> Option<Call> {
-        // A line that has failed carries nothing, also in the moment before it is dropped.
-        if !self.connected || self.silence.is_some() || self.in_flight.is_some() {
-            return None;
-        }
-        let purpose = self.next_purpose(now)?;
-        let (action, mut payload) = self.render(&purpose, now)?;
-        for quirk in &self.config.quirks {
-            quirk.spoil(self.config.version, action, &mut payload);
-        }
-        self.next_key += 1;
-        self.in_flight = Some(Open { key: self.next_key, purpose, since: now.at });
-        self.config.statistics.called();
-        Some(Call { key: self.next_key, action, payload })
-    }
-
-    /// What else is to be done.
-    pub(crate) fn poll_wish(&mut self, now: Moment) -> Option<Wish> {
-        if let Some(wait) = self.silence {
-            return Some(Wish::Silence(wait));
-        }
-        let finish = self.finish?;
-        let told = self.in_flight.is_none() && self.billing.len() == 0;
-        if !told && now.at < finish.deadline {
-            return None;
-        }
-        Some(if finish.restart { Wish::Restart(Duration::from_millis(200)) } else { Wish::End })
-    }
-
-    /// When [`Self::handle_timeout`] has something to do, or something may be sent or wished.
+    /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let online = [self.boot_at, self.heartbeat_at, self.billing.not_before()];
         self.connectors
             .iter()
             .map(Connector::next)
-            .chain(online.into_iter().filter(|_| self.connected))
-            .chain([self.finish.map(|finish| finish.deadline), self.clock_at])
+            .chain([self.clock_at])
             .chain(self.outages.iter().map(|outage| Some(outage.at)))
             .chain(self.later.iter().map(|(at, _)| Some(*at)))
             .flatten()
             .min()
     }
 
-    fn next_purpose(&mut self, now: Moment) -> Option<Purpose> {
-        if self.boot_at.is_some_and(|at| at <= now.at) {
-            self.boot_at = None;
-            return Some(Purpose::Boot);
+    /// Says what is to be said. What cannot be said now is dropped: it is told again, or of no use any more.
+    fn speak(&mut self, now: Moment) {
+        while !self.to_say.is_empty() {
+            for purpose in std::mem::take(&mut self.to_say) {
+                let Some((action, payload)) = self.render(&purpose, now) else { continue };
+                let called = self.client.call(ByteString::from_static(action), payload.to_string(), now.at);
+                if let Purpose::Authorize { connector, .. } = purpose {
+                    match called {
+                        Ok(key) => self.asked.push((key, connector)),
+                        Err(_) => self.decide_offline(connector, now),
+                    }
+                }
+            }
         }
-        if self.registration != Registration::Accepted {
-            // Until it is accepted a station says only what it was asked to say.
-            return self.ordinary.pop_front();
-        }
-        if let Some(purpose) = self.ordinary.pop_front() {
-            return Some(purpose);
-        }
-        self.billing.first(now.at).map(|_| Purpose::Billing)
     }
 
     fn push(&mut self, purpose: Purpose) {
-        if self.connected && self.ordinary.len() < ORDINARY_MAX {
-            self.ordinary.push_back(purpose);
-        }
+        self.to_say.push(purpose);
     }
 
     fn notice(&mut self, action: &'static str, payload: Value) {
@@ -382,40 +253,79 @@ impl Charger {
         self.config.quirks.contains(&quirk)
     }
 
-    fn booted(&mut self, end: End, now: Moment) {
-        let End::Answered(answer) = end else {
-            if self.connected {
-                self.boot_at = Some(now.at + OWN_INTERVAL);
-            }
-            return;
-        };
-        let seconds = answer["interval"].as_u64().filter(|seconds| *seconds > 0);
-        let interval = seconds.map_or(OWN_INTERVAL, |seconds| Duration::from_secs(seconds.min(86_400)));
-        self.books.lock().boots += 1;
-        match answer["status"].as_str() {
-            Some("Accepted") => {
-                self.registration = Registration::Accepted;
-                self.boot = None;
-                self.heartbeat_every = interval;
-                self.settings.put("HeartbeatInterval", &interval.as_secs().to_string());
-                self.heartbeat_at = Some(now.at + interval);
-                self.books.lock().link = Link::Accepted;
-                self.config.statistics.booted();
-                self.report_all(now);
-                for (action, payload) in std::mem::take(&mut self.after_boot) {
-                    self.notice(action, payload);
-                }
-                if self.quirk(Quirk::OldReadings) {
-                    self.tell_old_reading();
-                }
-            }
-            status => {
-                self.registration =
-                    if status == Some("Pending") { Registration::Pending } else { Registration::Rejected };
-                self.books.lock().link = Link::Connected;
-                self.boot_at = Some(now.at + interval);
-            }
+    fn connected(&mut self, again: bool, now: Moment) {
+        self.powered = true;
+        self.config.statistics.connected();
+        if again && self.quirk(Quirk::BootAlways) {
+            self.client.set_boot(boot_notification(&self.config, "Unknown"));
+            self.client.boot_again(now.at);
         }
+        let accepted = self.is_accepted();
+        {
+            let mut books = self.books.lock();
+            books.connections += 1;
+            books.link = if accepted { Link::Accepted } else { Link::Connected };
+        }
+        if accepted {
+            // L07: a station that reconnects keeps its registration, and tells how its connectors are.
+            self.report_all(now);
+        }
+    }
+
+    fn registered(&mut self, registration: Registration, interval: Duration, now: Moment) {
+        let accepted = registration == Registration::Accepted;
+        {
+            let mut books = self.books.lock();
+            books.boots += 1;
+            books.link = if accepted { Link::Accepted } else { Link::Connected };
+        }
+        if !accepted {
+            return;
+        }
+        self.settings.put("HeartbeatInterval", &interval.as_secs().to_string());
+        self.config.statistics.booted();
+        self.report_all(now);
+        for (action, payload) in std::mem::take(&mut self.after_boot) {
+            self.notice(action, payload);
+        }
+        if self.quirk(Quirk::OldReadings) {
+            self.tell_old_reading();
+        }
+    }
+
+    fn called(&mut self, called: &client::Called, now: Moment) {
+        let frame = match self.handle_called(&called.action, called.payload.as_bytes(), now) {
+            Reply::Result(payload) => write_result(&called.id, payload.to_string().as_bytes()),
+            Reply::Error(code, description) => {
+                write_error(&called.id, code, &description, b"{}", self.config.version)
+            }
+        };
+        if let Err(error) = self.client.answer(called.seq, frame, now.at) {
+            // Only if the connection has ended meanwhile.
+            tracing::debug!(station = self.config.id, %error, "an answer was not sent");
+        }
+    }
+
+    fn exchanged(&self, end: Ending, after: Duration) {
+        let statistics = &self.config.statistics;
+        statistics.called();
+        match end {
+            Ending::Answered => statistics.answered(after),
+            Ending::Refused => {
+                statistics.refused(after);
+                self.books.lock().refused += 1;
+            }
+            Ending::Unanswered => {
+                statistics.unanswered();
+                self.books.lock().unanswered += 1;
+            }
+            Ending::Lost => statistics.lost(),
+        }
+    }
+
+    /// Whether everything may be said now.
+    fn is_accepted(&self) -> bool {
+        self.client.is_online() && self.client.registration() == Registration::Accepted
     }
 
     fn report_all(&mut self, now: Moment) {
@@ -445,9 +355,7 @@ impl Charger {
         connector.status = status;
         let flows = |status| matches!(status, Status::Charging | Status::SuspendedEv | Status::SuspendedEvse);
         if version == Version::V16 || before.v2() != status.v2() {
-            if self.registration == Registration::Accepted {
-                self.push(Purpose::Status { connector: id, status, unix_ms: now.unix_ms });
-            }
+            self.push(Purpose::Status { connector: id, status, unix_ms: now.unix_ms });
         } else if flows(before) && flows(status) {
             self.bill_of(id, Kind::State { state: status.charging_state() }, now);
         }
@@ -470,80 +378,96 @@ impl Charger {
     }
 
     fn restart(&mut self, why: &'static str, now: Moment) {
-        if !self.quirk(Quirk::NoBoot) {
-            self.boot = Some(why);
+        if self.quirk(Quirk::NoBoot) {
+            self.client.reconnect(RESET_TAKES, now.at);
+        } else {
+            self.client.set_boot(boot_notification(&self.config, why));
+            self.client.restart(RESET_TAKES, now.at);
         }
-        self.finish = Some(Finish { restart: true, deadline: now.at + self.config.finish });
     }
 
-    fn bill(&mut self, entry: Entry) {
-        self.billing.push(entry);
-        self.books.lock().unsent = self.billing.len();
+    /// Whether it was taken; if not, too much waits already.
+    fn bill(&mut self, entry: &Entry) -> bool {
+        let Some(untold) = self.untold.iter().find(|one| one.number == entry.transaction) else {
+            return false;
+        };
+        let (action, payload) = match self.config.version {
+            Version::V16 => self.bill_v16(entry),
+            Version::V201 | Version::V21 => self.bill_v2(entry),
+        };
+        let billed = self.client.bill(&untold.name, ByteString::from_static(action), &payload.to_string());
+        match &billed {
+            Ok(receipt) if matches!(entry.kind, Kind::Stop { .. }) && self.quirk(Quirk::RepeatedStop) => {
+                let (bill, transaction) = (receipt.number, entry.transaction);
+                self.repeats.push(Repeat { bill, transaction, action, payload });
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(station = self.config.id, action, %error, "not billed"),
+        }
+        self.books.lock().unsent = self.client.unbilled();
+        billed.is_ok()
     }
 
     /// Bills something about the transaction that goes on at a connector.
     fn bill_of(&mut self, id: u32, kind: Kind, now: Moment) {
-        let offline = !self.connected;
         let Some(connector) = self.connector(id) else { return };
         let meter_wh = connector.meter_wh();
         let Some(session) = &mut connector.session else { return };
-        let entry = Entry {
-            transaction: session.transaction,
-            kind,
-            meter_wh,
-            unix_ms: now.unix_ms,
-            seq_no: session.next_seq_no,
-            offline,
-            repeated: false,
-        };
+        let seq_no = session.next_seq_no;
         session.next_seq_no += 1;
-        self.bill(entry);
+        let transaction = session.transaction;
+        self.bill(&Entry { transaction, kind, meter_wh, unix_ms: now.unix_ms, seq_no });
     }
 
-    /// The first billing message was answered or not.
-    fn billed(&mut self, end: End, now: Moment) {
-        let attempt = match &end {
-            End::Answered(_) => Attempt::Answered,
-            End::Refused | End::Failed => Attempt::Failed,
-            End::Lost => Attempt::Lost,
-        };
-        let attempts = self.settings.text("TransactionMessageAttempts").parse().unwrap_or(1).max(1);
-        let interval = self.settings.seconds("TransactionMessageRetryInterval").unwrap_or_default();
-        let Some((entry, given_up)) = self.billing.attempted(attempt, attempts, interval, now.at) else {
-            return;
-        };
+    /// A billing message was answered, or given up.
+    fn billed(&mut self, bill: u64, name: &str, answer: Option<Value>, now: Moment) {
+        let given_up = answer.is_none();
+        let answer = answer.unwrap_or_default();
         if given_up {
             self.config.statistics.gave_up();
         }
-        if self.quirk(Quirk::RepeatedStop) && matches!(entry.kind, Kind::Stop { .. }) && !entry.repeated {
-            self.billing.push(Entry { repeated: true, ..entry.clone() });
-        }
-        let answer = if let End::Answered(answer) = end { answer } else { Value::Null };
+        let Some(at) = self.untold.iter().position(|one| one.name == name) else { return };
+        let number = self.untold[at].number;
         {
             let mut books = self.books.lock();
-            books.unsent = self.billing.len();
+            books.unsent = self.client.unbilled();
             books.given_up += u64::from(given_up);
-            let last = !self.billing.holds(entry.transaction);
-            if let Some(transaction) = books.transactions.get_mut(&entry.transaction) {
-                if self.config.version == Version::V16
-                    && matches!(entry.kind, Kind::Start { .. })
+            if let Some(transaction) = books.transactions.get_mut(&number) {
+                // 1.6: the answer to its start.
+                if transaction.id.is_none()
                     && let Some(id) = answer["transactionId"].as_i64()
                 {
                     transaction.id = Some(id.to_string());
                 }
-                transaction.settled = transaction.ended && last;
+                transaction.settled = transaction.ended && !self.client.holds(name);
+                if transaction.settled {
+                    self.untold.swap_remove(at);
+                }
             }
             books.forget();
         }
+        if let Some(at) = self.repeats.iter().position(|one| one.bill == bill) {
+            let repeat = self.repeats.swap_remove(at);
+            self.say_again(repeat);
+        }
         let info = if self.config.version == Version::V16 { "idTagInfo" } else { "idTokenInfo" };
-        let status = answer[info]["status"].as_str();
-        if matches!(entry.kind, Kind::Start { .. }) && status.is_some_and(|status| status != "Accepted") {
-            let charging = |one: &&Connector| one.transaction() == Some(entry.transaction);
+        if answer[info]["status"].as_str().is_some_and(|status| status != "Accepted") {
+            let charging = |one: &&Connector| one.transaction() == Some(number);
             let here = self.connectors.iter().find(charging).map(|one| one.id);
             if let Some(id) = here.filter(|_| self.settings.is_on("StopTransactionOnInvalidId")) {
                 self.end(id, Reason::DeAuthorized, now);
             }
         }
+    }
+
+    /// Tells the end of a transaction once more, as another message.
+    fn say_again(&mut self, repeat: Repeat) {
+        let Repeat { transaction, action, mut payload, .. } = repeat;
+        if self.config.version == Version::V16 {
+            let id = self.book(transaction, |book| book.id.as_ref()?.parse::<i64>().ok()).flatten();
+            payload["transactionId"] = id.unwrap_or(-1).into();
+        }
+        self.notice(action, payload);
     }
 
     fn book<T>(&self, number: u64, look: impl FnOnce(&Transaction) -> T) -> Option<T> {
@@ -554,6 +478,27 @@ impl Charger {
     /// A duration of the own time, varied by half either way, as the clock has it.
     fn varied(&mut self, duration: Duration) -> Duration {
         self.pace.real(duration.mul_f64(0.5 + self.random.f64()))
+    }
+}
+
+/// How its client behaves.
+fn client_config(config: &Config) -> client::Config {
+    let boot = boot_notification(config, "PowerUp");
+    client::Config {
+        password: config.password.clone(),
+        answer_timeout: config.answer_timeout,
+        calls_max: CALLS_MAX,
+        call_wait_max: CALL_WAIT_MAX,
+        back_off: config.back_off,
+        boot_retry_interval: OWN_INTERVAL,
+        heartbeat_interval: OWN_INTERVAL,
+        message_attempts: config.billing_attempts.max(1),
+        message_retry_interval: config.billing_interval,
+        ping_interval: config.ping_interval,
+        stop_grace: config.finish,
+        tells_exchanges: true,
+        seed: Some(config.seed ^ 1),
+        ..client::Config::raw(&*config.url, config.id.clone(), config.version, boot)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Charger, Connector, Entry, Kind, Moment, Purpose, Reason, Status,
     billing::{Cause, Sample},
 };
-use crate::model::vehicle::VOLTS;
+use crate::{Config, model::vehicle::VOLTS};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use switchboard_rpc::Version;
@@ -14,8 +14,6 @@ impl Charger {
     pub(super) fn render(&self, purpose: &Purpose, now: Moment) -> Option<(&'static str, Value)> {
         let old = self.config.version == Version::V16;
         Some(match purpose {
-            Purpose::Boot => ("BootNotification", self.boot_notification()),
-            Purpose::Heartbeat => ("Heartbeat", json!({})),
             Purpose::Status { connector, status, unix_ms } => (
                 "StatusNotification",
                 if old {
@@ -45,40 +43,13 @@ impl Charger {
                 ("MeterValues", json!({ name: connector, "meterValue": [value] }))
             }
             Purpose::Notice { action, payload } => (*action, (**payload).clone()),
-            Purpose::Billing => {
-                let entry = self.billing.first(now.at)?;
-                if old { self.bill_v16(entry) } else { self.bill_v2(entry) }
-            }
         })
     }
 
-    fn boot_notification(&self) -> Value {
-        let serial = truncated(&self.config.id, 25);
-        if self.config.version == Version::V16 {
-            return json!({
-                "chargePointVendor": "Switchboard",
-                "chargePointModel": "Simulated 22",
-                "chargePointSerialNumber": serial,
-                "firmwareVersion": env!("CARGO_PKG_VERSION"),
-            });
-        }
-        json!({
-            "reason": self.boot.unwrap_or("Triggered"),
-            "chargingStation": {
-                "vendorName": "Switchboard",
-                "model": "Simulated 22",
-                "serialNumber": serial,
-                "firmwareVersion": env!("CARGO_PKG_VERSION"),
-            },
-        })
-    }
-
-    fn bill_v16(&self, entry: &Entry) -> (&'static str, Value) {
-        let (connector, token, id) = self
-            .book(entry.transaction, |book| (book.connector, book.token.clone(), book.id.clone()))
-            .unwrap_or_default();
-        // Errata 3.18: whoever never learnt the id says -1.
-        let id = id.and_then(|id| id.parse::<i64>().ok()).unwrap_or(-1);
+    /// In 1.6 its client puts the `transactionId` in.
+    pub(super) fn bill_v16(&self, entry: &Entry) -> (&'static str, Value) {
+        let (connector, token) =
+            self.book(entry.transaction, |book| (book.connector, book.token.clone())).unwrap_or_default();
         let timestamp = time(entry.unix_ms);
         match &entry.kind {
             Kind::Start { reservation, .. } => {
@@ -96,16 +67,12 @@ impl Charger {
             Kind::Meter { sample, cause } => {
                 let value =
                     self.meter_v16(entry.meter_wh, Some((sample, *cause)), entry.unix_ms, context(*cause));
-                (
-                    "MeterValues",
-                    json!({ "connectorId": connector, "transactionId": id, "meterValue": [value] }),
-                )
+                ("MeterValues", json!({ "connectorId": connector, "meterValue": [value] }))
             }
             // 1.6 tells it in the status, which is no billing message.
-            Kind::State { .. } => ("Heartbeat", json!({})),
+            Kind::State { .. } => ("StatusNotification", json!({})),
             Kind::Stop { reason } => {
                 let mut stop = json!({
-                    "transactionId": id,
                     "idTag": token,
                     "meterStop": entry.meter_wh,
                     "timestamp": timestamp,
@@ -130,7 +97,7 @@ impl Charger {
         }
     }
 
-    fn bill_v2(&self, entry: &Entry) -> (&'static str, Value) {
+    pub(super) fn bill_v2(&self, entry: &Entry) -> (&'static str, Value) {
         let (connector, token, id) = self
             .book(entry.transaction, |book| (book.connector, book.token.clone(), book.id.clone()))
             .unwrap_or_default();
@@ -183,9 +150,6 @@ impl Charger {
         event["triggerReason"] = trigger.into();
         event["transactionInfo"] = info;
         event["meterValue"] = json!([self.meter_v2(entry.meter_wh, sample, entry.unix_ms, context)]);
-        if entry.offline {
-            event["offline"] = true.into();
-        }
         ("TransactionEvent", event)
     }
 
@@ -238,6 +202,30 @@ impl Charger {
         }
         json!({ "timestamp": time(unix_ms), "sampledValue": values })
     }
+}
+
+/// The BootNotification for this reason.
+pub(super) fn boot_notification(config: &Config, reason: &str) -> String {
+    let serial = truncated(&config.id, 25);
+    let payload = if config.version == Version::V16 {
+        json!({
+            "chargePointVendor": "Switchboard",
+            "chargePointModel": "Simulated 22",
+            "chargePointSerialNumber": serial,
+            "firmwareVersion": env!("CARGO_PKG_VERSION"),
+        })
+    } else {
+        json!({
+            "reason": reason,
+            "chargingStation": {
+                "vendorName": "Switchboard",
+                "model": "Simulated 22",
+                "serialNumber": serial,
+                "firmwareVersion": env!("CARGO_PKG_VERSION"),
+            },
+        })
+    };
+    payload.to_string()
 }
 
 const fn context(cause: Cause) -> &'static str {

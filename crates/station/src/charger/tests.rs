@@ -2,21 +2,57 @@
 
 mod behaviour;
 
-use super::{Call, Charger, End, Moment, Reply, Wish};
-use crate::{Books, BooksHandle, Config, Link};
+use super::{Charger, Moment, Reply};
+use crate::{
+    Books, BooksHandle, Config, Link,
+    client::{Event, Step},
+};
+use bytestring::ByteString;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 use switchboard_messages::{v16, v21, v201};
-use switchboard_rpc::{ErrorCode, Version};
+use switchboard_rpc::{
+    ErrorCode, MessageId, Version,
+    frame::{write_error, write_result},
+};
 
-/// A charger, its clock, and everything it has said.
+/// A call of the charger that nobody has answered yet.
+struct Call {
+    id: MessageId,
+    action: String,
+    payload: Value,
+}
+
+/// How a call is to end.
+enum End {
+    Answered(Value),
+    Refused,
+    /// Not at all.
+    Lost,
+}
+
+/// A charger, its clock, its line, and everything it has said.
 struct Bench {
     charger: Charger,
     books: BooksHandle,
     version: Version,
     now: Moment,
-    said: Vec<(&'static str, Value)>,
+    said: Vec<(String, Value)>,
+    /// What it wants no answer to (2.1).
+    sent: Vec<(String, Value)>,
+    /// Calls that wait for an answer.
+    open: VecDeque<Call>,
+    /// What the charger answered.
+    replies: VecDeque<Value>,
+    /// What it did with its line.
+    steps: Vec<Step>,
+    /// Whether there is a central system to connect to.
+    line: bool,
     next_transaction: i64,
+    next_id: u64,
     /// What the central system says to a tag.
     verdict: &'static str,
 }
@@ -26,6 +62,7 @@ impl Bench {
         let mut config = Config::new("ws://nowhere", "CP1");
         config.version = version;
         config.connectors = 1;
+        config.ping_interval = Duration::ZERO;
         change(&mut config);
         let books = BooksHandle::default();
         let now = Moment { at: instant(), unix_ms: 1_700_000_000_000 };
@@ -35,7 +72,13 @@ impl Bench {
             version,
             now,
             said: Vec::new(),
+            sent: Vec::new(),
+            open: VecDeque::new(),
+            replies: VecDeque::new(),
+            steps: Vec::new(),
+            line: true,
             next_transaction: 40,
+            next_id: 0,
             verdict: "Accepted",
         }
     }
@@ -43,7 +86,6 @@ impl Bench {
     /// Booted and accepted.
     fn accepted(version: Version, change: impl FnOnce(&mut Config)) -> Self {
         let mut bench = Self::new(version, change);
-        bench.charger.handle_connected(bench.now);
         bench.settle();
         assert_eq!(bench.books().link, Link::Accepted);
         bench
@@ -53,29 +95,111 @@ impl Bench {
         self.books.snapshot()
     }
 
+    /// Does what a driver does, until there is nothing to be done at this moment.
+    fn pump(&mut self) {
+        loop {
+            let mut silent = true;
+            while let Some(transmit) = self.charger.client().poll_transmit(self.now.at) {
+                silent = false;
+                self.transmitted(&transmit.text);
+            }
+            while let Some(event) = self.charger.client().poll_event(self.now.at) {
+                silent = false;
+                if matches!(event, Event::Disconnected { .. }) {
+                    self.open.clear();
+                }
+                self.charger.handle_event(event, self.now);
+            }
+            while let Some(step) = self.charger.client().poll_step(self.now.at) {
+                silent = false;
+                self.steps.push(step);
+                let client = self.charger.client();
+                match step {
+                    Step::Connect if self.line => client.handle_connected(self.now.at),
+                    Step::Connect => client.handle_connect_failed("no line", None, self.now.at),
+                    Step::Close(_, reason) => client.handle_disconnected(reason, self.now.at),
+                    Step::Drop => client.handle_disconnected("dropped", self.now.at),
+                    Step::Ping => client.handle_alive(),
+                }
+            }
+            if silent {
+                return;
+            }
+        }
+    }
+
+    fn transmitted(&mut self, text: &str) {
+        let frame: Value = serde_json::from_str(text).unwrap();
+        let (action, payload) = (frame[2].as_str().unwrap_or_default().to_owned(), frame[3].clone());
+        match frame[0].as_i64() {
+            Some(2) => {
+                let id = MessageId::new(frame[1].as_str().unwrap());
+                self.open.push_back(Call { id, action, payload });
+            }
+            Some(6) => {
+                self.judge(&action, false, &payload);
+                self.sent.push((action, payload));
+            }
+            _ => self.replies.push_back(frame),
+        }
+    }
+
+    fn judge(&self, action: &str, answer: bool, payload: &Value) {
+        let payload = payload.to_string();
+        let violations = match self.version {
+            Version::V16 => v16::validate(action, answer, payload.as_bytes()),
+            Version::V21 => v21::validate(action, answer, payload.as_bytes()),
+            Version::V201 => v201::validate(action, answer, payload.as_bytes()),
+        };
+        assert_eq!(violations, Some(vec![]), "{action} {payload}");
+    }
+
+    /// The next thing that it asks.
+    fn next_call(&mut self) -> Option<Call> {
+        self.pump();
+        self.open.pop_front()
+    }
+
     /// Answers everything that is asked, until nothing is.
     fn settle(&mut self) {
-        while let Some(call) = self.charger.poll_call(self.now) {
+        while let Some(call) = self.next_call() {
             let answer = self.answer(&call);
             self.end(call, End::Answered(answer));
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     fn end(&mut self, call: Call, end: End) {
-        let payload = call.payload.to_string();
-        let violations = match self.version {
-            Version::V16 => v16::validate(call.action, false, payload.as_bytes()),
-            Version::V21 => v21::validate(call.action, false, payload.as_bytes()),
-            Version::V201 => v201::validate(call.action, false, payload.as_bytes()),
+        self.judge(&call.action, false, &call.payload);
+        let frame = match end {
+            End::Answered(payload) => write_result(&call.id, payload.to_string().as_bytes()),
+            End::Refused => write_error(&call.id, ErrorCode::InternalError, "", b"{}", self.version),
+            End::Lost => return,
         };
-        assert_eq!(violations, Some(vec![]), "{} {payload}", call.action);
         self.said.push((call.action, call.payload));
-        self.charger.handle_ended(call.key, end, self.now);
+        let text = ByteString::try_from(frame).unwrap();
+        self.charger.client().handle_text(text, self.now.at);
+        self.pump();
+    }
+
+    /// The line goes, and is not there again before it is [`Self::connect`]ed.
+    fn disconnect(&mut self) {
+        self.line = false;
+        self.charger.client().handle_disconnected("lost", self.now.at);
+        self.pump();
+    }
+
+    /// The line is there again; the charger finds it within a minute.
+    fn connect(&mut self) {
+        self.line = true;
+        while !self.charger.client().is_online() {
+            self.step(self.now.at + MINUTE);
+        }
     }
 
     fn answer(&mut self, call: &Call) -> Value {
         let info = json!({ "status": self.verdict });
-        match (call.action, self.version) {
+        match (call.action.as_str(), self.version) {
             ("BootNotification", _) => json!({ "status": "Accepted", "interval": 3600, "currentTime": "x" }),
             ("Authorize" | "StopTransaction", Version::V16) => json!({ "idTagInfo": info }),
             ("StartTransaction", _) => {
@@ -90,35 +214,54 @@ impl Bench {
         }
     }
 
+    /// Lets time pass until something happens, or until then.
+    fn step(&mut self, end: Instant) {
+        let next = [self.charger.poll_timeout(), self.charger.client().poll_timeout()];
+        let next = next.into_iter().flatten().min().unwrap_or(end).min(end).max(self.now.at);
+        let step = next - self.now.at;
+        self.now = Moment { at: next, unix_ms: self.now.unix_ms + i64::try_from(step.as_millis()).unwrap() };
+        self.charger.client().handle_timeout(self.now.at);
+        self.charger.handle_timeout(self.now);
+        self.pump();
+    }
+
     /// Lets time pass, answering everything.
     fn pass(&mut self, duration: Duration) {
         let end = self.now.at + duration;
-        loop {
-            let next = self.charger.poll_timeout().filter(|at| *at <= end).unwrap_or(end).max(self.now.at);
-            let step = next - self.now.at;
-            self.now =
-                Moment { at: next, unix_ms: self.now.unix_ms + i64::try_from(step.as_millis()).unwrap() };
-            self.charger.handle_timeout(self.now);
+        while self.now.at < end {
+            self.step(end);
             self.settle();
-            if next >= end || self.charger.poll_wish(self.now).is_some() {
+        }
+    }
+
+    /// Lets time pass until it does this with its line.
+    fn pass_until(&mut self, wanted: impl Fn(&Step) -> bool) {
+        self.steps.clear();
+        for _ in 0..1_000_000 {
+            if self.steps.iter().any(&wanted) {
                 return;
             }
+            self.step(self.now.at + MINUTE);
+            self.settle();
         }
+        panic!("it never did: {:?}", self.steps);
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "tests write payloads in place")]
     fn called(&mut self, action: &str, payload: Value) -> Reply {
-        let reply = self.charger.handle_called(action, payload.to_string().as_bytes(), self.now);
-        if let Reply::Result(answer) = &reply {
-            let answer = answer.to_string();
-            let violations = match self.version {
-                Version::V16 => v16::validate(action, true, answer.as_bytes()),
-                Version::V21 => v21::validate(action, true, answer.as_bytes()),
-                Version::V201 => v201::validate(action, true, answer.as_bytes()),
-            };
-            assert_eq!(violations, Some(vec![]), "{action} {answer}");
+        self.pump();
+        self.replies.clear();
+        self.next_id += 1;
+        let frame = json!([2, format!("c{}", self.next_id), action, payload]).to_string();
+        self.charger.client().handle_text(frame.into(), self.now.at);
+        self.pump();
+        let reply = self.replies.pop_front().unwrap_or_else(|| panic!("no answer to {action}"));
+        if reply[0] == 3 {
+            self.judge(action, true, &reply[2]);
+            return Reply::Result(reply[2].clone());
         }
-        reply
+        let code = ErrorCode::from_wire(reply[2].as_str().unwrap()).unwrap();
+        Reply::Error(code, reply[3].as_str().unwrap_or_default().to_owned())
     }
 
     fn status(&mut self, action: &str, payload: Value) -> String {
@@ -129,9 +272,9 @@ impl Bench {
     }
 
     /// The actions that were said since the last time, without reports of status.
-    fn actions(&mut self) -> Vec<&'static str> {
+    fn actions(&mut self) -> Vec<String> {
         let said = std::mem::take(&mut self.said);
-        said.into_iter().map(|(action, _)| action).filter(|action| *action != "StatusNotification").collect()
+        said.into_iter().map(|(action, _)| action).filter(|action| action != "StatusNotification").collect()
     }
 }
 
@@ -149,7 +292,7 @@ fn a_visit_is_billed_and_its_meter_adds_up_in_1_6() {
     bench.pass(MINUTE * 90);
     let said = std::mem::take(&mut bench.said);
     let of = |action: &str| {
-        said.iter().filter(|(one, _)| *one == action).map(|(_, payload)| payload).collect::<Vec<_>>()
+        said.iter().filter(|(one, _)| one == action).map(|(_, payload)| payload).collect::<Vec<_>>()
     };
     let (start, stop) = (of("StartTransaction")[0], of("StopTransaction")[0]);
     assert_eq!(stop["transactionId"], 41);
@@ -182,7 +325,7 @@ fn a_visit_is_told_in_numbered_events_in_2_0_1() {
         .said
         .iter()
         .filter(|(action, payload)| {
-            *action == "TransactionEvent" && payload["transactionInfo"]["transactionId"] == *id
+            action == "TransactionEvent" && payload["transactionInfo"]["transactionId"] == *id
         })
         .map(|(_, payload)| payload)
         .collect();
@@ -201,16 +344,17 @@ fn a_visit_is_told_in_numbered_events_in_2_0_1() {
 fn boot_is_repeated_when_the_central_system_says() {
     for status in ["Pending", "Rejected"] {
         let mut bench = Bench::new(Version::V16, |_| {});
-        bench.charger.handle_connected(bench.now);
-        let call = bench.charger.poll_call(bench.now).unwrap();
+        let call = bench.next_call().unwrap();
         bench.end(call, End::Answered(json!({ "status": status, "interval": 7 })));
-        assert!(bench.charger.poll_call(bench.now).is_none(), "{status}: nothing else may be said");
-        let start = bench.now.at;
-        assert_eq!(bench.charger.poll_timeout().unwrap().min(start + MINUTE), start + Duration::from_secs(7));
-        let expected = if status == "Rejected" { "SecurityError" } else { "Rejected" };
-        assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), expected);
-        bench.pass(Duration::from_secs(7));
-        assert_eq!(bench.actions(), ["BootNotification", "BootNotification"], "{status}");
+        assert!(bench.next_call().is_none(), "{status}: nothing else may be said");
+        if status == "Pending" {
+            let start = json!({ "idTag": "A" });
+            assert_eq!(bench.status("RemoteStartTransaction", start), "Rejected");
+        }
+        bench.pass(Duration::from_millis(6_999));
+        assert_eq!(bench.actions(), ["BootNotification"], "{status}: not before it was told");
+        bench.pass(Duration::from_millis(1));
+        assert_eq!(bench.actions(), ["BootNotification"], "{status}");
         assert_eq!(bench.books().boots, 2);
     }
 }
@@ -218,8 +362,7 @@ fn boot_is_repeated_when_the_central_system_says() {
 #[test]
 fn heartbeats_follow_the_interval_of_the_boot() {
     let mut bench = Bench::new(Version::V16, |config| config.visited = 0);
-    bench.charger.handle_connected(bench.now);
-    let call = bench.charger.poll_call(bench.now).unwrap();
+    let call = bench.next_call().unwrap();
     bench.end(call, End::Answered(json!({ "status": "Accepted", "interval": 10 })));
     bench.settle();
     bench.actions();
@@ -238,20 +381,21 @@ fn what_happened_offline_is_told_in_order_afterwards() {
     for version in [Version::V16, Version::V201] {
         let mut bench = Bench::accepted(version, |_| {});
         bench.actions();
-        bench.charger.handle_disconnected(bench.now);
+        bench.disconnect();
         bench.pass(MINUTE * 300);
-        assert_eq!(bench.actions(), Vec::<&str>::new());
+        assert_eq!(bench.actions(), Vec::<String>::new());
         let before = bench.books();
         assert!(before.transactions.len() > 2 && before.unsent > 6 && !before.all_settled(), "{before:?}");
-        bench.charger.handle_connected(bench.now);
+        bench.connect();
+        let energy_wh = bench.books().energy_wh();
         bench.settle();
         let after = bench.books();
-        assert_eq!((after.unsent, after.given_up, after.energy_wh()), (0, 0, before.energy_wh()));
+        assert_eq!((after.unsent, after.given_up, after.energy_wh()), (0, 0, energy_wh));
         assert!(after.transactions.values().all(|book| book.id.is_some() && book.settled == book.ended));
         let said = bench.actions();
-        assert!(!said.contains(&"BootNotification"), "L07: no boot at a reconnection");
+        assert!(!said.iter().any(|action| action == "BootNotification"), "L07: no boot at a reconnection");
         if version == Version::V16 {
-            let starts = said.iter().filter(|action| **action == "StartTransaction").count();
+            let starts = said.iter().filter(|action| *action == "StartTransaction").count();
             assert_eq!(starts, after.transactions.len());
             assert_eq!(said[0], "StartTransaction");
         }
@@ -265,35 +409,29 @@ fn a_lost_connection_costs_no_attempt_and_a_refusal_does() {
         config.billing_attempts = 2;
     });
     assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), "Accepted");
+    let start = |bench: &mut Bench| loop {
+        let call = bench.next_call().unwrap();
+        if call.action == "StartTransaction" {
+            break call;
+        }
+        bench.end(call, End::Answered(json!({})));
+    };
     for _ in 0..10 {
-        // Reports of status come first.
-        let call = loop {
-            let call = bench.charger.poll_call(bench.now).unwrap();
-            if call.action == "StartTransaction" {
-                break call;
-            }
-            bench.end(call, End::Answered(json!({})));
-        };
+        let call = start(&mut bench);
         bench.end(call, End::Lost);
-        bench.charger.handle_disconnected(bench.now);
-        bench.charger.handle_connected(bench.now);
+        bench.disconnect();
+        bench.connect();
     }
     assert_eq!((bench.books().unsent, bench.books().given_up), (1, 0));
-    for _ in 0..2 {
-        bench.now.at += MINUTE;
-        let call = loop {
-            let call = bench.charger.poll_call(bench.now).unwrap();
-            if call.action == "StartTransaction" {
-                break call;
-            }
-            bench.end(call, End::Answered(json!({})));
-        };
-        bench.end(call, End::Failed);
-    }
+    let call = start(&mut bench);
+    bench.end(call, End::Refused);
+    bench.step(bench.now.at + MINUTE);
+    let call = start(&mut bench);
+    bench.end(call, End::Refused);
     assert_eq!((bench.books().unsent, bench.books().given_up), (0, 1));
     // Whoever never learnt its id says -1.
     bench.pass(MINUTE * 120);
-    let stop = bench.said.iter().find(|(action, _)| *action == "StopTransaction").unwrap();
+    let stop = bench.said.iter().find(|(action, _)| action == "StopTransaction").unwrap();
     assert_eq!(stop.1["transactionId"], -1);
 }
 
@@ -310,7 +448,7 @@ fn remote_start_and_stop_do_what_they_answer() {
     assert_eq!(bench.status("RemoteStopTransaction", json!({ "transactionId": 4711 })), "Rejected");
     assert_eq!(bench.status("RemoteStopTransaction", json!({ "transactionId": 41 })), "Accepted");
     bench.settle();
-    let (_, stop) = bench.said.iter().find(|(action, _)| *action == "StopTransaction").unwrap();
+    let (_, stop) = bench.said.iter().find(|(action, _)| action == "StopTransaction").unwrap();
     assert_eq!(stop["reason"], "Remote");
     assert!(bench.books().all_settled());
 
@@ -321,7 +459,7 @@ fn remote_start_and_stop_do_what_they_answer() {
     let id = answer["transactionId"].clone();
     assert!(id.is_string(), "{answer}");
     bench.settle();
-    let (_, event) = bench.said.iter().find(|(action, _)| *action == "TransactionEvent").unwrap();
+    let (_, event) = bench.said.iter().find(|(action, _)| action == "TransactionEvent").unwrap();
     assert_eq!(
         (&event["transactionInfo"]["remoteStartId"], &event["triggerReason"]),
         (&json!(9), &json!("RemoteStart"))
@@ -343,7 +481,7 @@ fn a_driver_who_is_not_accepted_does_not_charge() {
     // Remote starts ask nobody first; the answer to the start ends them.
     assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), "Accepted");
     bench.settle();
-    let (_, stop) = bench.said.iter().find(|(action, _)| *action == "StopTransaction").unwrap();
+    let (_, stop) = bench.said.iter().find(|(action, _)| action == "StopTransaction").unwrap();
     assert_eq!(stop["reason"], "DeAuthorized");
     assert!(bench.books().all_settled());
 }
@@ -366,12 +504,13 @@ fn a_reset_ends_what_goes_on_and_boots_again() {
         bench.settle();
         bench.actions();
         assert_eq!(bench.status("Reset", request), "Accepted");
-        assert_eq!(bench.charger.poll_wish(bench.now), None, "bills first");
+        bench.steps.clear();
+        bench.pump();
+        assert_eq!(bench.steps, [], "bills first");
         bench.settle();
         assert_eq!(bench.actions(), [action]);
-        assert!(matches!(bench.charger.poll_wish(bench.now), Some(Wish::Restart(_))));
-        bench.charger.handle_disconnected(bench.now);
-        bench.charger.handle_connected(bench.now);
+        assert_eq!(bench.steps, [Step::Close(1000, "restarting")]);
+        bench.connect();
         bench.settle();
         assert_eq!(bench.said[0].0, "BootNotification");
         if version == Version::V201 {
@@ -388,9 +527,11 @@ fn a_reset_on_idle_waits_for_the_last_car() {
     assert_eq!(bench.status("RequestStartTransaction", start), "Accepted");
     assert_eq!(bench.status("Reset", json!({ "type": "OnIdle" })), "Scheduled");
     bench.settle();
-    assert_eq!(bench.charger.poll_wish(bench.now), None);
-    bench.pass(MINUTE * 120);
-    assert!(matches!(bench.charger.poll_wish(bench.now), Some(Wish::Restart(_))));
+    bench.steps.clear();
+    bench.pass(MINUTE);
+    assert_eq!(bench.steps, []);
+    bench.pass_until(|step| matches!(step, Step::Close(_, "restarting")));
+    assert!(bench.books().transactions[&1].settled);
 }
 
 #[test]
@@ -399,16 +540,45 @@ fn switched_off_it_bills_first() {
     assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), "Accepted");
     bench.settle();
     bench.charger.handle_shutdown(bench.now);
-    assert_eq!(bench.charger.poll_wish(bench.now), None);
+    bench.pump();
+    assert!(bench.charger.client().is_online());
     bench.settle();
-    assert_eq!(bench.charger.poll_wish(bench.now), Some(Wish::End));
-    assert!(bench.books().all_settled());
+    assert_eq!(bench.steps.last(), Some(&Step::Close(1000, "switched off")));
+    assert!(bench.charger.client().is_stopped() && bench.books().all_settled());
     // And if nobody answers it does not wait for ever.
     let mut bench = Bench::accepted(Version::V16, |config| config.visited = 0);
     assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), "Accepted");
     bench.charger.handle_shutdown(bench.now);
-    bench.now.at += MINUTE;
-    assert_eq!(bench.charger.poll_wish(bench.now), Some(Wish::End));
+    for _ in 0..10 {
+        bench.step(bench.now.at + MINUTE);
+    }
+    assert!(bench.charger.client().is_stopped() && !bench.books().all_settled());
+}
+
+#[test]
+fn switched_off_without_a_line_it_tries_for_a_while_to_send_its_bills() {
+    for comes_back in [true, false] {
+        let mut bench = Bench::accepted(Version::V16, |config| {
+            config.visited = 0;
+            config.finish = MINUTE;
+        });
+        assert_eq!(bench.status("RemoteStartTransaction", json!({ "idTag": "A" })), "Accepted");
+        bench.settle();
+        bench.disconnect();
+        bench.charger.handle_shutdown(bench.now);
+        bench.pass(MINUTE / 2);
+        assert!(!bench.charger.client().is_stopped());
+        bench.line = comes_back;
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(bench.books().all_settled(), comes_back);
+        bench.pass(MINUTE / 2);
+        assert!(bench.charger.client().is_stopped());
+    }
+    // With nothing to say it ends at once.
+    let mut bench = Bench::accepted(Version::V16, |config| config.visited = 0);
+    bench.disconnect();
+    bench.charger.handle_shutdown(bench.now);
+    assert!(bench.charger.client().is_stopped());
 }
 
 #[test]
@@ -430,7 +600,7 @@ fn triggers_bring_the_message_that_was_asked_for() {
         );
         bench.settle();
         let actions: Vec<_> = std::mem::take(&mut bench.said).into_iter().map(|(action, _)| action).collect();
-        assert_eq!(actions.first().copied(), said, "{message}");
+        assert_eq!(actions.first().map(String::as_str), said, "{message}");
     }
     let unknown = json!({ "requestedMessage": "MeterValues", "connectorId": 9 });
     assert_eq!(bench.status("TriggerMessage", unknown), "Rejected");

@@ -2,7 +2,7 @@
 
 use super::{
     Charger, Moment, Purpose, Reason,
-    outgoing::{instant, time},
+    outgoing::{boot_notification, instant, time},
 };
 use crate::scenario::{between, minutes, one_of};
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ impl Charger {
             let outage = self.outages.swap_remove(index);
             self.plan(outage.source, now);
             // Who is offline already does not notice.
-            if outage.hits && self.connected && self.finish.is_none() {
+            if outage.hits && self.client.is_online() && !self.client.is_ending() {
                 self.fails(outage.power, outage.wait, now);
             }
         }
@@ -111,13 +111,14 @@ impl Charger {
 
     /// Line or power fail for so long.
     fn fails(&mut self, power: bool, wait: Duration, now: Moment) {
-        self.silence = Some(wait);
+        self.client.cut(wait, now.at);
         if power {
             // What the meters showed is told when the power is back.
             self.end_all(Reason::PowerLoss, now);
             self.powered = false;
             if !self.quirk(crate::Quirk::NoBoot) {
-                self.boot = Some("PowerUp");
+                self.client.set_boot(boot_notification(&self.config, "PowerUp"));
+                self.client.boot_again(now.at);
             }
         }
     }
@@ -151,9 +152,9 @@ impl Charger {
         if self.config.version == Version::V16 {
             return;
         }
-        self.next_key += 1;
+        self.next_event += 1;
         let event = json!({
-            "eventId": self.next_key,
+            "eventId": self.next_event,
             "timestamp": time(now.unix_ms),
             "trigger": "Delta",
             "actualValue": wrong.to_string(),

@@ -1,11 +1,12 @@
 //! Drivers and cars: they come, show a tag, plug in, charge, and go.
 
 use super::{
-    Charger, End, Kind, Moment, Purpose, Reason, Registration,
+    Charger, Kind, Moment, Purpose, Reason, Untold,
     billing::{Cause, Entry},
     connector::{Connector, Consent, Guest, Session},
 };
-use crate::{Transaction, model::vehicle::Vehicle, scenario::between};
+use crate::{Transaction, client::Outcome, model::vehicle::Vehicle, scenario::between};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use switchboard_rpc::Version;
 
@@ -86,7 +87,7 @@ impl Charger {
     fn car_comes(&mut self, id: u32, now: Moment) {
         let index = self.random.usize(..self.config.tokens.len().max(1));
         let token = self.config.tokens.get(index).cloned().unwrap_or_else(|| "DRIVER".to_owned());
-        let (here, powered) = (self.finish.is_none(), self.powered);
+        let (here, powered) = (!self.client.is_ending() && !self.client.is_stopped(), self.powered);
         let scenario = self.config.scenario.clone();
         let Some(connector) = self.connector(id) else { return };
         if !connector.is_free_for(&token) || connector.guest.is_some() || !here || !powered {
@@ -121,7 +122,7 @@ impl Charger {
 
     /// A driver shows a tag.
     fn ask(&mut self, id: u32, now: Moment) {
-        let asks = self.connected && self.registration == Registration::Accepted;
+        let asks = self.is_accepted();
         let cache = self.settings.is_on("AuthorizationCacheEnabled");
         let list = self.settings.is_on("LocalAuthListEnabled");
         let ahead = self.settings.is_on("LocalPreAuthorize");
@@ -163,13 +164,14 @@ impl Charger {
         }
     }
 
-    pub(super) fn authorized(&mut self, id: u32, end: &End, now: Moment) {
+    pub(super) fn authorized(&mut self, id: u32, outcome: &Outcome, now: Moment) {
         if !self.asking().contains(&id) {
             return;
         }
         let info = if self.config.version == Version::V16 { "idTagInfo" } else { "idTokenInfo" };
-        match end {
-            End::Answered(answer) => {
+        match outcome {
+            Outcome::Answered { payload, .. } => {
+                let answer: Value = serde_json::from_str(payload).unwrap_or_default();
                 let status = answer[info]["status"].as_str().unwrap_or_default();
                 if let Some(connector) = self.connectors.iter().find(|one| one.id == id) {
                     self.list.remember(&connector.token, status);
@@ -177,8 +179,8 @@ impl Charger {
                 if status == "Accepted" { self.consented(id, now) } else { self.go(id, now) }
             }
             // Nobody said no: as offline.
-            End::Lost => self.decide_offline(id, now),
-            End::Refused | End::Failed => self.go(id, now),
+            Outcome::NotSent | Outcome::Unknown => self.decide_offline(id, now),
+            _ => self.go(id, now),
         }
     }
 
@@ -235,6 +237,7 @@ impl Charger {
         self.next_transaction += 1;
         let number = self.next_transaction;
         let own_id = (self.config.version != Version::V16).then(|| uuid::Uuid::new_v4().to_string());
+        let name = own_id.clone().unwrap_or_else(|| number.to_string()).into();
         let Some(connector) = self.connector(id) else { return };
         let guest = connector.guest.take();
         let (remote, profile) = guest.map_or((None, None), |guest| (guest.remote, guest.profile));
@@ -266,16 +269,19 @@ impl Charger {
                 settled: false,
             },
         );
+        self.untold.push(Untold { number, name });
+        let kind = Kind::Start { remote, token_type, reservation };
+        if !self.bill(&Entry { transaction: number, kind, meter_wh, unix_ms: now.unix_ms, seq_no: 0 }) {
+            // What can never be told is not sold.
+            drop(self.untold.pop());
+            self.books.lock().transactions.remove(&number);
+            if let Some(connector) = self.connector(id) {
+                connector.session = None;
+            }
+            self.go(id, now);
+            return;
+        }
         self.config.statistics.started();
-        self.bill(Entry {
-            transaction: number,
-            kind: Kind::Start { remote, token_type, reservation },
-            meter_wh,
-            unix_ms: now.unix_ms,
-            seq_no: 0,
-            offline: !self.connected,
-            repeated: false,
-        });
         if let Some(mut profile) = profile {
             let id_known = self.book(number, |book| book.id.clone()).flatten();
             if let Some(id_known) = id_known {

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use switchboard_rpc::Version;
 
@@ -89,6 +89,8 @@ pub(super) struct Backlog {
     next_number: u64,
     failures: u32,
     not_before: Option<Instant>,
+    attempts: u32,
+    retry_interval: Duration,
     /// Whether the first one was handed out and its end is not known.
     in_flight: bool,
     /// Changes that the queue did not take when it should.
@@ -100,24 +102,31 @@ impl Backlog {
     /// What was left by an earlier life of the station.
     pub(super) fn load(config: Arc<Config>, mut store: Box<dyn Queue>) -> Result<Self, QueueError> {
         let changes = store.load()?;
-        let mut backlog = Self {
-            config,
-            store,
-            waiting: VecDeque::new(),
-            open: BTreeMap::new(),
-            next_number: 1,
-            failures: 0,
-            not_before: None,
-            in_flight: false,
-            owed: Vec::new(),
-            told: Vec::new(),
-        };
+        let mut backlog = Self::new(config, store);
         for change in changes {
             backlog.apply(change);
         }
         // What a full disk made late was written behind what came after it.
         backlog.waiting.make_contiguous().sort_by_key(|waiting| waiting.record.number);
         Ok(backlog)
+    }
+
+    /// With nothing in it, whatever the queue holds.
+    pub(super) fn new(config: Arc<Config>, store: Box<dyn Queue>) -> Self {
+        Self {
+            store,
+            waiting: VecDeque::new(),
+            open: BTreeMap::new(),
+            next_number: 1,
+            failures: 0,
+            not_before: None,
+            attempts: config.message_attempts,
+            retry_interval: config.message_retry_interval,
+            in_flight: false,
+            owed: Vec::new(),
+            told: Vec::new(),
+            config,
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -271,10 +280,9 @@ impl Backlog {
     pub(super) fn failed(&mut self, now: Instant) -> Option<Dealt> {
         self.in_flight = false;
         self.failures = self.failures.saturating_add(1);
-        let attempts = self.config.message_attempts;
-        if attempts == 0 || self.failures < attempts {
+        if self.attempts == 0 || self.failures < self.attempts {
             // 1.6 section 3.7.1, 2.0.1 E13.FR.03: the interval times the number of transmissions so far.
-            let wait = self.config.message_retry_interval.saturating_mul(self.failures);
+            let wait = self.retry_interval.saturating_mul(self.failures);
             self.not_before = now.checked_add(wait);
             return None;
         }
@@ -286,6 +294,17 @@ impl Backlog {
     /// The connection went before the first message was answered: it will be sent again, and that is no failure of it.
     pub(super) fn lost(&mut self) {
         self.in_flight = false;
+    }
+
+    /// How often a message is sent from now on before it is given up, and with which waits.
+    pub(super) const fn set_retries(&mut self, attempts: u32, interval: Duration) {
+        self.attempts = attempts;
+        self.retry_interval = interval;
+    }
+
+    /// Whether messages wait that do not survive the station.
+    pub(super) fn would_be_lost(&self) -> bool {
+        !self.waiting.is_empty() && !self.store.is_durable()
     }
 
     /// A new connection is a new chance: nothing need wait.

@@ -22,6 +22,10 @@ pub struct Config {
     pub boot: ByteString,
     /// How long an answer may take. Default 30 s.
     pub answer_timeout: Duration,
+    /// How many calls wait at most behind the one that is being answered; further ones are refused. Default 64.
+    pub calls_max: usize,
+    /// How long a call waits at most until it is sent. Default 30 s.
+    pub call_wait_max: Duration,
     /// How long to wait before it connects again.
     pub back_off: BackOff,
     /// The wait before the next BootNotification, and between Heartbeats, where the central system leaves it to the station.
@@ -43,6 +47,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long [`Client::stop`](super::Client::stop) waits for billing messages to be answered. Default 3 s.
     pub stop_grace: Duration,
+    /// Whether [`Event::Exchanged`](super::Event::Exchanged) tells how each call ended, and after how long. Default false.
+    pub tells_exchanges: bool,
     /// From which the random part of the back-off comes; none: from the system. Ids never come from it, since they must
     /// not be used twice.
     pub seed: Option<u64>,
@@ -99,6 +105,8 @@ impl Config {
             password: None,
             boot: boot.into(),
             answer_timeout: Duration::from_secs(30),
+            calls_max: 64,
+            call_wait_max: Duration::from_secs(30),
             back_off: BackOff::default(),
             boot_retry_interval: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(300),
@@ -107,6 +115,7 @@ impl Config {
             queue_messages_max: 10_000,
             ping_interval: Duration::from_secs(30),
             stop_grace: Duration::from_secs(3),
+            tells_exchanges: false,
             seed: None,
         }
     }

@@ -8,6 +8,19 @@ use switchboard_rpc::{
     connection::{Called, Outcome},
 };
 
+/// How a call has ended that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// With an answer.
+    Answered,
+    /// With an error.
+    Refused,
+    /// Without an answer in time, or with one that cannot be read.
+    Unanswered,
+    /// With the connection.
+    Lost,
+}
+
 /// What happened, in the order in which it did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -50,6 +63,19 @@ pub enum Event {
     },
     /// The central system calls, and waits for [`Client::answer`](super::Client::answer).
     Called(Called),
+    /// The central system called, and the client has answered and obeyed by itself.
+    Obeyed {
+        /// What it wanted.
+        action: ByteString,
+    },
+    /// A call was sent and has ended, whoever made it: the application, the client itself, or what is billed. Told only if
+    /// [`Config::tells_exchanges`](super::Config::tells_exchanges) says so, after the event that tells what it brought.
+    Exchanged {
+        /// How it ended.
+        end: Ending,
+        /// How long after it was written.
+        after: Duration,
+    },
     /// A call has ended.
     Ended {
         /// The key that [`Client::call`](super::Client::call) gave.

@@ -8,6 +8,7 @@ use super::{
 use bytestring::ByteString;
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -31,14 +32,29 @@ const READS_MAX: usize = 32;
 /// The socket of a client, made, used and closed as the client says.
 pub(crate) struct Link {
     state: State,
-    /// For the next connection, once it was changed; else the client's.
-    password: Option<Vec<u8>>,
     ping: bool,
     /// Since when nothing can be written.
     blocked: Option<Instant>,
     /// A socket that is being closed.
     lingering: Option<BoxFuture<'static, ()>>,
     timer: Option<Pin<Box<Sleep>>>,
+    filter: Option<Box<Filtered>>,
+}
+
+/// Changes what goes over the line, as stations do that are not what they should be.
+pub(crate) trait Filter: Send {
+    /// A connection was made.
+    fn connected(&mut self);
+    /// What is written instead of this text.
+    fn outgoing(&mut self, text: &str) -> Vec<String>;
+    /// What this text means to the station, if it is something else than what it says.
+    fn incoming(&mut self, text: &str) -> Option<String>;
+}
+
+struct Filtered {
+    filter: Box<dyn Filter>,
+    /// What is still to be written of what it made of the last text.
+    written: VecDeque<String>,
 }
 
 enum State {
@@ -48,13 +64,9 @@ enum State {
 }
 
 impl Link {
-    pub(crate) const fn new() -> Self {
-        Self { state: State::Down, password: None, ping: false, blocked: None, lingering: None, timer: None }
-    }
-
-    /// Another password from the next connection on.
-    pub(crate) fn set_password(&mut self, password: Vec<u8>) {
-        self.password = Some(password);
+    pub(crate) fn new(filter: Option<Box<dyn Filter>>) -> Self {
+        let filter = filter.map(|filter| Box::new(Filtered { filter, written: VecDeque::new() }));
+        Self { state: State::Down, ping: false, blocked: None, lingering: None, timer: None, filter }
     }
 
     /// Does what is to be done until something is to be told: the next event, or `None` once the client has stopped.
@@ -119,6 +131,10 @@ impl Link {
                         self.state = State::Up(Box::new(socket));
                         self.blocked = None;
                         self.ping = false;
+                        if let Some(filtered) = &mut self.filter {
+                            filtered.written.clear();
+                            filtered.filter.connected();
+                        }
                         client.handle_connected(now);
                     }
                     Err(error) => {
@@ -129,8 +145,11 @@ impl Link {
                 return true;
             }
             State::Up(socket) => {
-                let written = write(socket, &mut self.ping, &mut self.blocked, task, client, now);
-                match written.and_then(|wrote| read(socket, task, client, now).map(|read| wrote || read)) {
+                let filter = &mut self.filter;
+                let written = write(socket, &mut self.ping, &mut self.blocked, filter, task, client, now);
+                match written
+                    .and_then(|wrote| read(socket, filter, task, client, now).map(|read| wrote || read))
+                {
                     Ok(moved) => return moved,
                     Err(ended) => ended,
                 }
@@ -149,13 +168,17 @@ impl Link {
         match step {
             Step::Connect => {
                 let config = client.config();
-                let password = self.password.clone().or_else(|| config.password.clone());
+                let password = client.password().map(<[u8]>::to_vec);
                 let endpoint =
                     Endpoint { url: config.url.clone(), id: config.id.clone(), version: config.version };
                 self.state =
                     State::Connecting(async move { connect(&endpoint, password.as_deref()).await }.boxed());
             }
             Step::Ping => self.ping = true,
+            Step::Drop => {
+                self.state = State::Down;
+                client.handle_disconnected("the line or the power has failed", now);
+            }
             Step::Close(code, reason) => {
                 if let State::Up(socket) = std::mem::replace(&mut self.state, State::Down) {
                     let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
@@ -202,6 +225,7 @@ fn write(
     socket: &mut Socket,
     ping: &mut bool,
     blocked: &mut Option<Instant>,
+    filter: &mut Option<Box<Filtered>>,
     task: &mut Context<'_>,
     client: &mut Client,
     now: Instant,
@@ -214,9 +238,8 @@ fn write(
         }
         let message = if std::mem::take(ping) {
             Message::Ping(bytes::Bytes::new())
-        } else if let Some(transmit) = client.poll_transmit(now) {
-            // It was text and stays it.
-            Message::Text(Utf8Bytes::try_from(transmit.text.into_bytes()).unwrap_or_default())
+        } else if let Some(text) = next_text(filter, client, now) {
+            Message::Text(text)
         } else {
             break;
         };
@@ -231,8 +254,22 @@ fn write(
     Ok(moved)
 }
 
+fn next_text(filter: &mut Option<Box<Filtered>>, client: &mut Client, now: Instant) -> Option<Utf8Bytes> {
+    let Some(filtered) = filter else {
+        let text = client.poll_transmit(now)?.text;
+        // It was text and stays it.
+        return Some(Utf8Bytes::try_from(text.into_bytes()).unwrap_or_default());
+    };
+    while filtered.written.is_empty() {
+        let text = client.poll_transmit(now)?.text;
+        filtered.written.extend(filtered.filter.outgoing(&text));
+    }
+    filtered.written.pop_front().map(Utf8Bytes::from)
+}
+
 fn read(
     socket: &mut Socket,
+    filter: &mut Option<Box<Filtered>>,
     task: &mut Context<'_>,
     client: &mut Client,
     now: Instant,
@@ -247,7 +284,12 @@ fn read(
         match message {
             Some(Ok(Message::Text(text))) => {
                 // Validated by the socket already.
-                client.handle_text(ByteString::try_from(bytes::Bytes::from(text)).unwrap_or_default(), now);
+                let meant = filter.as_mut().and_then(|filtered| filtered.filter.incoming(&text));
+                let text = meant.map_or_else(
+                    || ByteString::try_from(bytes::Bytes::from(text)).unwrap_or_default(),
+                    ByteString::from,
+                );
+                client.handle_text(text, now);
             }
             Some(Ok(Message::Close(frame))) => {
                 let reason = frame.map_or_else(

@@ -189,7 +189,7 @@ impl Station {
     ) -> Result<Self, StartError> {
         let context = Context::new(StationId::new(config.id.clone(), IDENTITY_MAX)?, config.version);
         let client = Client::new(config, Box::new(queue), now())?;
-        let inner = Inner { client, link: Link::new(), calls: HashMap::new() };
+        let inner = Inner { client, link: Link::new(None), calls: HashMap::new() };
         let shared = Arc::new(Shared {
             status: watch::Sender::new(status(&inner.client)),
             inner: Mutex::new(inner),
@@ -333,7 +333,7 @@ impl Station {
 
     /// Another password from the next connection on.
     pub fn set_password(&self, password: Vec<u8>) {
-        self.shared.lock().link.set_password(password);
+        self.shared.lock().client.set_password(Some(password));
     }
 
     /// Looks at the machine, or gives it a command that this type does not have.

@@ -1,8 +1,8 @@
 //! The machine with a fake clock against a scripted central system.
 
 use super::{
-    BillError, Client, Config, Event, MemoryQueue, NotCalled, Outcome, Queue, QueueError, Registration, Step,
-    queue::Change,
+    BillError, Client, Config, Ending, Event, MemoryQueue, NotCalled, Outcome, Queue, QueueError,
+    Registration, Step, queue::Change,
 };
 use bytestring::ByteString;
 use serde_json::{Value, json};
@@ -654,6 +654,140 @@ fn a_client_that_stops_bills_first_and_waits_no_longer_than_it_may() {
         assert!(bench.client.is_stopped() && matches!(bench.events.last(), Some(Event::Stopped)));
         assert_eq!(bench.client.unbilled(), usize::from(!answers));
         assert_eq!(bench.client.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn without_a_line_it_stops_at_once_unless_something_would_be_lost_with_it() {
+    let offline = |queue: Box<dyn Queue>| {
+        let mut bench = Bench::new(config(Version::V16), queue);
+        bench.connect();
+        bench.accept(300);
+        bench.lose();
+        bench
+    };
+    // Nothing to say; or what is said is on a disk.
+    for billed in [false, true] {
+        let mut bench = offline(Box::new(Disk::default()));
+        if billed {
+            bench.bill("a", "StartTransaction", &start()).unwrap();
+        }
+        bench.client.stop(bench.now);
+        assert!(bench.client.is_stopped());
+    }
+    let mut bench = offline(Box::new(MemoryQueue));
+    bench.bill("a", "StartTransaction", &start()).unwrap();
+    bench.client.stop(bench.now);
+    for _ in 0..2 {
+        bench.pass(SECOND);
+        assert_eq!(bench.steps.pop(), Some(Step::Connect), "it waits no longer than it must");
+        bench.client.handle_connect_failed("nobody there", None, bench.now);
+        bench.poll();
+    }
+    bench.client.restart(SECOND, bench.now);
+    bench.pass(SECOND);
+    assert!(bench.client.is_stopped(), "the grace is over, and whoever ends does not begin anew");
+    assert_eq!(bench.client.poll_timeout(), None);
+
+    // Somebody comes in time.
+    let mut bench = offline(Box::new(MemoryQueue));
+    bench.bill("a", "StartTransaction", &start()).unwrap();
+    bench.client.stop(bench.now);
+    bench.pass(SECOND);
+    bench.connect();
+    let said = bench.next("StartTransaction");
+    bench.answer(&said, &json!({ "transactionId": 1 }));
+    assert_eq!(bench.steps.pop(), Some(Step::Close(1000, "switched off")));
+}
+
+#[test]
+fn a_line_that_is_cut_says_nothing_more_and_comes_back_when_it_was_told() {
+    for boots in [false, true] {
+        let mut bench = Bench::accepted(config(Version::V201));
+        bench.bill("T1", "TransactionEvent", &event("Started", 0)).unwrap();
+        bench.next("TransactionEvent");
+        bench.client.cut(70 * SECOND, bench.now);
+        if boots {
+            bench.client.boot_again(bench.now);
+        }
+        assert_eq!(bench.client.call("Authorize", "{}", bench.now), Err(NotCalled::Offline));
+        bench.bill("T1", "TransactionEvent", &event("Ended", 1)).unwrap();
+        assert_eq!(bench.steps, [Step::Drop], "without a word");
+        bench.lose();
+        bench.pass(69 * SECOND);
+        assert_eq!(bench.steps, [Step::Drop]);
+        bench.pass(SECOND);
+        bench.connect();
+        if boots {
+            bench.accept(300);
+        }
+        for _ in 0..2 {
+            let said = bench.next("TransactionEvent");
+            assert_eq!(said.payload["offline"], true, "what happened without a line says so");
+            bench.answer(&said, &json!({}));
+        }
+    }
+}
+
+#[test]
+fn a_new_connection_can_be_wished_and_is_no_boot() {
+    let mut bench = Bench::accepted(config(Version::V16));
+    bench.client.set_password(Some(b"new".to_vec()));
+    bench.client.reconnect(SECOND, bench.now);
+    bench.poll();
+    assert_eq!(bench.steps.pop(), Some(Step::Close(1000, "reconnecting")));
+    bench.lose();
+    bench.pass(SECOND);
+    bench.connect();
+    assert!(bench.said.is_empty() && !bench.client.is_ending());
+    assert_eq!(
+        (bench.client.registration(), bench.client.password()),
+        (Registration::Accepted, Some(&b"new"[..]))
+    );
+}
+
+#[test]
+fn pings_and_retries_can_be_set_while_it_runs() {
+    let mut bench = Bench::accepted(config(Version::V16));
+    bench.client.set_ping_interval(10 * SECOND, bench.now);
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.steps.pop(), Some(Step::Ping));
+    bench.client.set_ping_interval(Duration::ZERO, bench.now);
+    bench.pass(100 * SECOND);
+    assert_eq!(bench.steps, []);
+    bench.client.set_message_retries(2, SECOND);
+    bench.bill("a", "StartTransaction", &start()).unwrap();
+    for _ in 0..2 {
+        let said = bench.next("StartTransaction");
+        bench.refuse(&said);
+        bench.pass(SECOND);
+    }
+    assert_eq!(bench.client.unbilled(), 0, "given up after the second");
+}
+
+#[test]
+fn every_call_that_was_written_is_told_with_its_end_and_its_time_where_that_is_wished() {
+    for wished in [false, true] {
+        let mut config = config(Version::V16);
+        config.tells_exchanges = wished;
+        let mut bench = Bench::connected(config);
+        bench.pass(SECOND);
+        bench.accept(300);
+        for _ in 0..3 {
+            bench.client.call("Authorize", "{}", bench.now).unwrap();
+        }
+        bench.poll();
+        bench.pass(2 * SECOND);
+        let said = bench.next("Authorize");
+        bench.refuse(&said);
+        // The second was written and the third was not.
+        bench.lose();
+        let told = bench.events.iter().filter_map(|event| match event {
+            Event::Exchanged { end, after } => Some((*end, after.as_secs())),
+            _ => None,
+        });
+        let all = [(Ending::Answered, 1), (Ending::Refused, 2), (Ending::Lost, 0)];
+        assert_eq!(told.collect::<Vec<_>>(), if wished { &all[..] } else { &[] });
     }
 }
 

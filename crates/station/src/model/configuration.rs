@@ -184,9 +184,9 @@ impl Configuration {
         made
     }
 
-    /// The password that the central system set, if it did.
-    pub(crate) fn password(&self) -> Option<Vec<u8>> {
-        self.password.clone()
+    /// The password that the central system has just set.
+    pub(crate) const fn take_password(&mut self) -> Option<Vec<u8>> {
+        self.password.take()
     }
 
     /// A value by its name in 1.6.
@@ -238,6 +238,16 @@ impl Configuration {
     /// Whether 2.x has this component.
     pub(crate) fn has_component(component: &str) -> bool {
         TABLE.iter().any(|row| !component.is_empty() && row.component.eq_ignore_ascii_case(component))
+    }
+
+    /// A key of 1.6 as the table writes it; empty if there is none.
+    pub(crate) fn key(name: &str) -> &'static str {
+        TABLE.iter().map(|row| row.v16).find(|key| key.eq_ignore_ascii_case(name)).unwrap_or_default()
+    }
+
+    /// The key of 1.6 that is the same setting as this variable; empty if there is none.
+    pub(crate) fn key_of(component: &str, variable: &str, instance: &str) -> &'static str {
+        position(component, variable, instance).and_then(|index| TABLE.get(index)).map_or("", |row| row.v16)
     }
 
     /// Changes a key of 1.6.
@@ -393,10 +403,10 @@ mod tests {
             settings.set_v16("AuthorizationKey", "4142434445464748494A4B4C4D4E4F50"),
             Changed::Accepted
         );
-        assert_eq!(settings.password(), Some(b"ABCDEFGHIJKLMNOP".to_vec()));
+        assert_eq!(settings.take_password(), Some(b"ABCDEFGHIJKLMNOP".to_vec()));
         assert_eq!(settings.set_v16("AuthorizationKey", "short"), Changed::Rejected);
         let changed = settings.set_v2("SecurityCtrlr", "BasicAuthPassword", "", "sixteen-letters!");
         assert_eq!(changed, Changed::Accepted);
-        assert_eq!(settings.password(), Some(b"sixteen-letters!".to_vec()));
+        assert_eq!(settings.take_password(), Some(b"sixteen-letters!".to_vec()));
     }
 }

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use std::{collections::HashMap, net::ToSocketAddrs};
 use switchboard_station::{Books, Population};
 
-/// The most that the API gives of one station.
+/// The most that the API gives in one answer.
 const LIMIT: usize = 1000;
+/// How far the server's clock may be ahead of ours.
+const AHEAD_MS: i64 = 86_400_000;
 /// How many differences are shown.
 const SHOWN_MAX: usize = 20;
 
@@ -25,8 +27,8 @@ pub(super) struct Compared {
     transactions: u64,
     stations_wh: u64,
     server_wh: f64,
-    /// Older than what both keep ready, and not compared.
-    left_out: u64,
+    /// Older than what a station remembers one by one, and compared as a sum.
+    summed: u64,
     /// What is not the same, in sentences.
     pub(super) differences: Vec<String>,
 }
@@ -50,13 +52,39 @@ impl Server {
     /// Compares what every station of the population sold.
     pub(super) async fn compare(&self, population: &Population) -> Result<Compared, Failure> {
         let mut compared = Compared::default();
+        let begin_ms = population.begin_ms();
+        let (age, _) = population.age();
+        let end_ms = begin_ms + i64::try_from(age.as_millis()).unwrap_or(0) + AHEAD_MS;
         for (station, _, _, books) in population.books() {
-            let path = format!("/v1/transactions?station={}&limit={LIMIT}", segment(station));
-            let answer = self.0.request(Method::GET, &path, None).await?;
-            let list = answer.value["transactions"].as_array().cloned().unwrap_or_default();
-            compared.station(station, &books, &list, population.begin_ms());
+            let list = self.transactions(station, begin_ms, end_ms).await?;
+            compared.station(station, &books, &list, begin_ms);
         }
         Ok(compared)
+    }
+
+    /// All transactions of a station that began between these times. What does not fit into one answer is asked for in
+    /// halves, so that nothing that comes meanwhile can push anything from one page to another.
+    async fn transactions(&self, station: &str, begin_ms: i64, end_ms: i64) -> Result<Vec<Value>, Failure> {
+        let (mut all, mut spans) = (Vec::new(), vec![(begin_ms, end_ms)]);
+        while let Some((since, until)) = spans.pop() {
+            let time =
+                |ms| jiff::Timestamp::from_millisecond(ms).map(|time| time.to_string()).unwrap_or_default();
+            let path = format!(
+                "/v1/transactions?station={}&since={}&until={}&limit={LIMIT}",
+                segment(station),
+                time(since),
+                time(until)
+            );
+            let mut answer = self.0.request(Method::GET, &path, None).await?;
+            let Value::Array(list) = answer.value["transactions"].take() else { continue };
+            if list.len() < LIMIT || until - since <= 1 {
+                all.extend(list);
+                continue;
+            }
+            let middle = since + (until - since) / 2;
+            spans.extend([(since, middle), (middle, until)]);
+        }
+        Ok(all)
     }
 }
 
@@ -66,7 +94,6 @@ impl Compared {
         for one in list {
             there.entry(one["transactionId"].as_str().unwrap_or_default()).or_default().push(one);
         }
-        self.left_out += books.forgotten;
         let mut differ = |text: String| self.differences.push(format!("{station}: {text}"));
         for own in books.transactions.values() {
             let Some(id) = own.id.as_deref() else {
@@ -103,16 +130,34 @@ impl Compared {
                 ));
             }
         }
-        // What the server has beside that and began in our time was never sold; what is older is of another run.
-        for (id, rest) in there {
+        // What the server has beside that and began in our time; what is older is of another run.
+        let began_here = |one: &&Value| {
+            let started = one["startedAt"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+            started.is_some_and(|started| started.as_millisecond() >= begin_ms)
+        };
+        let mut rest: Vec<&Value> = there.into_values().flatten().filter(began_here).collect();
+        if books.forgotten == 0 {
+            rest.sort_by_key(|one| one["id"].as_i64());
             for one in rest {
-                let started = one["startedAt"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-                if started.is_some_and(|started| started.as_millisecond() >= begin_ms) && books.forgotten == 0
-                {
-                    differ(format!("the server's transaction {id} was never sold"));
-                }
+                differ(format!("the server's transaction {} was never sold", one["transactionId"]));
             }
+            return;
         }
+        let energy: f64 = rest.iter().filter_map(|one| one["energyWh"].as_f64()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "nobody charges 2^53 Wh")]
+        let equal = (energy - books.forgotten_wh as f64).abs() < 0.000_5;
+        if rest.len() as u64 != books.forgotten || !equal {
+            differ(format!(
+                "{} older transactions of {} Wh, {} of {energy} Wh in the server's books",
+                books.forgotten,
+                books.forgotten_wh,
+                rest.len()
+            ));
+        }
+        self.transactions += books.forgotten;
+        self.summed += books.forgotten;
+        self.stations_wh += books.forgotten_wh;
+        self.server_wh += energy;
     }
 
     /// For `--json`.
@@ -121,7 +166,7 @@ impl Compared {
             "transactions": self.transactions,
             "stationsWh": self.stations_wh,
             "serverWh": self.server_wh,
-            "leftOut": self.left_out,
+            "comparedAsSum": self.summed,
             "differences": self.differences,
         })
     }
@@ -140,8 +185,8 @@ impl Compared {
                 output::line(format!("  {}", output::printable(difference)))?;
             }
         }
-        if self.left_out > 0 {
-            output::note(format!("{} older transactions were not compared", self.left_out))?;
+        if self.summed > 0 {
+            output::note(format!("the oldest {} were compared as one sum for each station", self.summed))?;
         }
         Ok(())
     }
@@ -186,6 +231,14 @@ mod tests {
             let mut compared = Compared::default();
             compared.station("A", &books(&[("1", 10), ("2", 20)]), &list, begin);
             assert_eq!(compared.differences.len(), differences, "{:?}", compared.differences);
+        }
+        for (energy, differences) in [(30, 0), (31, 1)] {
+            let forgotten = Books { forgotten: 2, forgotten_wh: energy, ..books(&[("1", 10)]) };
+            let list = [row("1", 10.0, "ended"), row("2", 20.0, "ended"), row("3", 10.0, "ended")];
+            let mut compared = Compared::default();
+            compared.station("A", &forgotten, &list, begin);
+            assert_eq!(compared.differences.len(), differences, "{:?}", compared.differences);
+            assert_eq!((compared.transactions, compared.stations_wh), (3, energy + 10));
         }
         let mut compared = Compared::default();
         let older = begin + 86_400_000 * 400;

@@ -61,7 +61,7 @@ fn an_hour(bench: &mut Bench) -> u64 {
 }
 
 fn of<'a>(bench: &'a Bench, action: &str) -> Vec<&'a Value> {
-    bench.said.iter().filter(|(one, _)| *one == action).map(|(_, payload)| payload).collect()
+    bench.said.iter().filter(|(one, _)| one == action).map(|(_, payload)| payload).collect()
 }
 
 #[test]
@@ -231,11 +231,8 @@ fn new_firmware_is_told_step_by_step_and_installed_after_a_boot() {
             }
         };
         assert!(matches!(bench.called("UpdateFirmware", payload), Reply::Result(_)));
-        bench.pass(MINUTE * 5);
-        let wish = bench.charger.poll_wish(bench.now);
-        assert!(matches!(wish, Some(Wish::Restart(_))), "{version}: {wish:?}");
-        bench.charger.handle_disconnected(bench.now);
-        bench.charger.handle_connected(bench.now);
+        bench.pass_until(|step| matches!(step, Step::Close(_, "restarting")));
+        bench.connect();
         bench.settle();
         let told: Vec<_> =
             of(&bench, "FirmwareStatusNotification").iter().map(|one| one["status"].clone()).collect();
@@ -306,14 +303,14 @@ fn the_list_decides_where_nobody_can_be_asked() {
         assert_eq!(bench.status("SendLocalList", list), "Accepted");
         let Reply::Result(version) = bench.called("GetLocalListVersion", json!({})) else { panic!() };
         assert_eq!(version["listVersion"], 1);
-        bench.charger.handle_disconnected(bench.now);
+        bench.disconnect();
         bench.pass(MINUTE * 120);
         assert_eq!(!bench.books().transactions.is_empty(), sold, "{status}");
     }
     let mut bench = Bench::accepted(Version::V16, |_| {});
     let never = json!({ "key": "AllowOfflineTxForUnknownId", "value": "false" });
     assert_eq!(bench.status("ChangeConfiguration", never), "Accepted");
-    bench.charger.handle_disconnected(bench.now);
+    bench.disconnect();
     bench.pass(MINUTE * 120);
     assert!(bench.books().transactions.is_empty(), "nobody knows this tag");
 }
@@ -385,20 +382,15 @@ fn power_that_fails_ends_all_and_brings_a_boot() {
                  [[offline.together]]\nat_hour = 5\nminutes = 7\nshare = 1\npower = true",
             );
         });
-        bench.pass(MINUTE * 60 * 5);
-        let wish = loop {
-            if let Some(wish) = bench.charger.poll_wish(bench.now) {
-                break wish;
-            }
-            bench.pass(MINUTE);
-        };
-        assert_eq!(wish, Wish::Silence(MINUTE * 7), "{version}");
-        bench.charger.handle_disconnected(bench.now);
-        let begun = bench.books().transactions.len();
-        bench.pass(MINUTE * 7);
-        assert_eq!(bench.books().transactions.len(), begun, "{version}: nobody charges without power");
+        bench.pass_until(|step| *step == Step::Drop);
+        let (begun, begin) = (bench.books().transactions.len(), bench.now.at);
         bench.said.clear();
-        bench.charger.handle_connected(bench.now);
+        while bench.books().link == Link::Offline {
+            assert_eq!(bench.books().transactions.len(), begun, "{version}: nobody charges without power");
+            bench.step(bench.now.at + MINUTE);
+        }
+        let out = bench.now.at - begin;
+        assert!(out >= MINUTE * 7 && out < MINUTE * 8, "{version}: {out:?}");
         bench.settle();
         assert_eq!(bench.said[0].0, "BootNotification", "{version}");
         let reason = match version {
@@ -424,18 +416,16 @@ fn a_week_with_everything_is_valid_and_adds_up_in_every_version() {
         });
         for hour in 0..24 * 7 {
             bench.pass(MINUTE * 60);
-            if let Some(Wish::Silence(wait) | Wish::Restart(wait)) = bench.charger.poll_wish(bench.now) {
-                bench.charger.handle_disconnected(bench.now);
-                bench.pass(wait.max(MINUTE));
-                bench.charger.handle_connected(bench.now);
-                bench.settle();
-            }
-            if hour % 50 == 49 {
+            if hour % 50 == 49 && bench.charger.client().is_online() {
                 let reset = if version == Version::V16 { "Soft" } else { "Immediate" };
                 assert_eq!(bench.status("Reset", json!({ "type": reset })), "Accepted");
                 bench.settle();
             }
         }
+        let losses = bench.steps.iter().filter(|step| **step == Step::Drop).count();
+        assert!(losses > 7, "{version}: {losses} losses of line or power in a week");
+        bench.connect();
+        bench.settle();
         bench.charger.handle_shutdown(bench.now);
         bench.settle();
         let books = bench.books();
