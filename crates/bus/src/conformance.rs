@@ -12,10 +12,17 @@
     reason = "these are tests; they fail by panicking"
 )]
 
+mod broker;
 mod delivery;
 mod recorder;
 mod sharing;
 
+pub use broker::{
+    Broker, Servant, a_broker_absent_at_the_start_is_waited_for, a_broker_that_does_not_move_counts_as_away,
+    a_broker_that_is_stopped_is_away_until_it_is_back, closing_does_not_wait_for_a_broker_that_is_away,
+    nothing_said_to_nobody_is_said_later, what_was_subscribed_is_restored,
+    what_was_unsubscribed_meanwhile_is_not_restored,
+};
 pub use delivery::{
     a_body_larger_than_the_limit_is_refused,
     a_consumer_may_publish_and_subscribe_while_it_is_given_something, a_megabyte_arrives_as_it_was,
@@ -29,7 +36,7 @@ pub use sharing::{
     nobody_listening_is_told, presence_is_told_to_all,
 };
 
-use crate::{Address, Bus, Envelope, Kind, Metadata, PublishError};
+use crate::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError, State, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
@@ -97,6 +104,24 @@ macro_rules! bus_conformance {
     };
 }
 
+/// Yields one test per promise about a broker that comes and goes. The argument is an expression that makes a
+/// [`Broker`] of which a test has the sole use; it may await. Where a broker takes long to start, a test of the driver's
+/// own may call the functions one after the other on the same one.
+#[macro_export]
+macro_rules! bus_conformance_broker {
+    ($broker:expr) => {
+        $crate::bus_conformance! { @tests $broker;
+            what_was_subscribed_is_restored
+            what_was_unsubscribed_meanwhile_is_not_restored
+            nothing_said_to_nobody_is_said_later
+            a_broker_that_is_stopped_is_away_until_it_is_back
+            a_broker_absent_at_the_start_is_waited_for
+            a_broker_that_does_not_move_counts_as_away
+            closing_does_not_wait_for_a_broker_that_is_away
+        }
+    };
+}
+
 /// How long a test waits for what must come. Long, since the machine may be slow; nothing waits for it to pass.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -136,20 +161,39 @@ pub(crate) async fn publish(bus: &Arc<dyn Bus>, to: Address, envelope: Envelope)
     tokio::time::timeout(DEADLINE, attempts).await.expect("it is accepted in time");
 }
 
-/// Publishes until it fails with the error that is looked for: a broker may need a moment to notice.
-pub(crate) async fn publish_fails(
-    bus: &Arc<dyn Bus>,
-    to: &Address,
-    envelope: &Envelope,
-    is_it: impl Fn(&PublishError) -> bool,
-) {
+/// A call that can come back to this inbox, which is its gateway's.
+pub(crate) fn returnable(id: &str, inbox: &'static str, seq: u64) -> Envelope {
+    let mut envelope = call(id, seq);
+    envelope.metadata.reply_to = Some(inbox.into());
+    envelope.metadata.connection =
+        Some(ConnectionKey { gateway: inbox.into(), generation: 1_795_341_600_000 });
+    envelope.metadata.attempt = 3;
+    envelope
+}
+
+/// Publishes until it fails or comes back with that reason: a broker may need a moment to notice. `envelope` is
+/// [`returnable`].
+pub(crate) async fn refused(bus: &Arc<dyn Bus>, to: &Address, envelope: &Envelope, reason: OutcomeKind) {
+    let inbox = envelope.metadata.reply_to.clone().unwrap();
+    let returns = Recorder::new();
+    let _returns = returns.listen(bus, Topic::Inbox(inbox), 1024).await;
+    let told = |envelope: &Envelope| envelope.metadata.outcome == Some(reason);
     let attempts = async {
         loop {
-            match bus.publish(to.clone(), envelope.clone()).await {
-                Err(error) if is_it(&error) => return,
-                Ok(()) | Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            match (bus.publish(to.clone(), envelope.clone()).await, reason) {
+                (Err(PublishError::NobodyListens), OutcomeKind::Offline) => return,
+                (Err(PublishError::Busy), OutcomeKind::Busy) => return,
+                _ if returns.all().iter().any(told) => return,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     };
-    tokio::time::timeout(DEADLINE, attempts).await.expect("it fails as it should in time");
+    tokio::time::timeout(DEADLINE, attempts).await.expect("it is refused in time");
+}
+
+/// Waits until the bus says that it is so.
+pub(crate) async fn becomes(bus: &Arc<dyn Bus>, state: State) {
+    let mut states = bus.state();
+    let became = tokio::time::timeout(DEADLINE, states.wait_for(|present| *present == state)).await;
+    drop(became.unwrap_or_else(|_| panic!("the bus should become {state:?} in time")).unwrap());
 }

@@ -124,11 +124,27 @@ pub enum State {
     Closed,
 }
 
+/// How a publisher learns that nobody takes what it published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    /// `publish` fails.
+    AtOnce,
+    /// `publish` is `Ok`, and the envelope comes back to the inbox of its `reply_to` as [`Kind::Returned`](crate::Kind).
+    Later,
+    /// Not at all: the broker keeps the envelope, or it is gone.
+    Never,
+}
+
 /// What a bus can promise, so that callers and the conformance suite need not guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// `publish` to calls nobody takes fails at once with [`PublishError::NobodyListens`].
-    pub tells_nobody_listens: bool,
+    /// How it tells that nobody listens: [`PublishError::NobodyListens`], or a return with the outcome `offline`.
+    pub tells_nobody_listens: Tells,
+    /// How it tells that everybody who listens has full hands: [`PublishError::Busy`], or a return with the outcome
+    /// `busy`.
+    pub tells_busy: Tells,
+    /// A second owner of an inbox is refused.
+    pub exclusive_inboxes: bool,
     /// Envelopes from one publisher to one address arrive in the order they were published.
     pub keeps_order: bool,
     /// An envelope in the hands of a consumer that died is given to another without our doing.
@@ -209,9 +225,17 @@ impl Subscribed {
 /// for each promise, which every implementation passes.
 ///
 /// # Promises
-/// - **Acknowledgement.** `publish` returning `Ok` means that a consumer or the broker has the envelope. It promises
+/// - **Acknowledgement.** `publish` returning `Ok` means that a consumer or the broker has the envelope, or is about to:
+///   if the bus goes away right afterwards, nobody may have it. It promises
 ///   no durability and no effect: the answer is the acknowledgement, and whoever needs one keeps the envelope until the
 ///   answer is there. An error means that nobody has it; only after [`PublishError::Refused`] somebody may.
+/// - **Returns.** Many brokers tell only after `publish` that nobody took an envelope, and waiting for that would cost a
+///   round trip per message. Where [`Capabilities`] say [`Tells::Later`], what nobody takes comes back to the inbox that
+///   its `reply_to` names: [`Kind::Returned`](crate::Kind), no body, `outcome` [`Offline`](crate::OutcomeKind::Offline)
+///   if nobody listens or [`Busy`](crate::OutcomeKind::Busy) if all hands are full, and of its metadata tenant, station,
+///   gateway (which is the name of that inbox) and generation, `seq`, `attempt`, `journal` and `command_id`, as far as
+///   they were set. Calls come back, and commands that are neither in the outbox nor a cancellation; nothing else does,
+///   and nothing without `reply_to`. A return means that this attempt has no effect.
 /// - **At least once.** An envelope may arrive more than once, whatever the transport. Its key makes that harmless.
 /// - **Bytes.** The body arrives as it was, and the metadata equal to what was published, times in milliseconds.
 /// - **Competing.** A call goes to one of the subscribers of [`Topic::Calls`] that have room.
@@ -224,7 +248,8 @@ impl Subscribed {
 /// - **Re-entrance.** A consumer may publish, subscribe and unsubscribe while it is given an envelope.
 /// - **Isolation.** A consumer that panics loses what it was given and nothing else: the publisher gets `Ok`.
 /// - **Reconnection.** When the broker goes away the driver reconnects with back-off, restores every subscription and
-///   then says [`State::Connected`] again. What was published in between failed with [`PublishError::Away`].
+///   then says [`State::Connected`] again. What was published in between failed with [`PublishError::Away`], and is not
+///   delivered later. A broker that is not there at the beginning is waited for in the same way.
 /// - **Unsubscribing.** What is in hand stays in hand. What another thread was handing over at that moment may still come.
 /// - **Cancellation.** A dropped `publish` future may or may not have published; one that was never polled too.
 /// - **Closing.** Afterwards nothing is delivered, and publishing and subscribing fail as closed.
@@ -235,7 +260,8 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// As [`PublishError`] says; `is_retryable` tells whether to try again.
     fn publish(&self, to: Address, envelope: Envelope) -> BoxFuture<'_, Result<(), PublishError>>;
 
-    /// Begins to give envelopes to `consumer` until the returned value is dropped.
+    /// Begins to give envelopes to `consumer` until the returned value is dropped. What is published after it has
+    /// returned finds the subscription.
     ///
     /// # Errors
     /// As [`SubscribeError`] says.

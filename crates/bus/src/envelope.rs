@@ -25,6 +25,8 @@ pub enum Kind {
     Event,
     /// A sign of life of a worker.
     Presence,
+    /// A call or command that nobody took, back at the inbox that its answer was to go to. `outcome` says why.
+    Returned,
 }
 
 /// Which connection of a station: the gateway that holds it and its generation.
@@ -59,9 +61,9 @@ pub enum OutcomeKind {
     Answered,
     /// The station answered with a CALLERROR; the body is that frame.
     Refused,
-    /// The station is not connected.
+    /// The station is not connected; of what was returned: nobody listens there.
     Offline,
-    /// The connection's queue is full.
+    /// The connection's queue is full; of what was returned: everybody has as much in hand as they may.
     Busy,
     /// The command waited longer than it was allowed to, and was never sent.
     Expired,
@@ -114,7 +116,7 @@ pub struct Metadata {
     pub context: Option<ByteString>,
     /// `ocpp-registration`, on answers.
     pub registration: Option<Registration>,
-    /// `ocpp-outcome`, on outcomes.
+    /// `ocpp-outcome`, on outcomes, and on what was returned.
     pub outcome: Option<OutcomeKind>,
     /// `ocpp-lane`, on commands.
     pub lane: Lane,

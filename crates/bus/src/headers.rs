@@ -399,6 +399,7 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Outcome => "outcome",
         Kind::Event => "event",
         Kind::Presence => "presence",
+        Kind::Returned => "returned",
     }
 }
 
@@ -412,6 +413,7 @@ fn kind_of(word: &str) -> Option<Kind> {
         "outcome" => Kind::Outcome,
         "event" => Kind::Event,
         "presence" => Kind::Presence,
+        "returned" => Kind::Returned,
         _ => return None,
     })
 }

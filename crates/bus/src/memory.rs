@@ -5,7 +5,7 @@
 
 use crate::contract::{
     Address, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError, Subscribed,
-    Subscription, Topic,
+    Subscription, Tells, Topic,
 };
 use crate::{Envelope, Metadata};
 use bytestring::ByteString;
@@ -111,7 +111,9 @@ impl Bus for InProcess {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            tells_nobody_listens: true,
+            tells_nobody_listens: Tells::AtOnce,
+            tells_busy: Tells::AtOnce,
+            exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
             body_bytes_max: Self::BODY_BYTES_MAX,

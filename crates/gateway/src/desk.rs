@@ -161,16 +161,23 @@ impl Desk {
         }
         match how {
             Published::Taken => {
-                hand.pause = PAUSE_MIN;
                 // A queue that nobody reads would fill with copies, so each attempt waits longer than the one before.
                 let wait = patience * (1 << (attempt - 1).min(3));
                 hand.state = State::HandedOver { since: now, check: now + wait };
             }
-            Published::Later => {
-                hand.state = State::BackingOff { until: now + hand.pause };
-                hand.pause = (hand.pause * 2).min(PAUSE_MAX);
-            }
+            Published::Later => hand.back_off(now),
             Published::Never => self.end(End::Failed),
+        }
+    }
+
+    /// The bus says only now that nobody took this attempt of the call `seq`.
+    pub fn handle_returned(&mut self, seq: u64, attempt: u32, now: Instant) {
+        if let Some(hand) = &mut self.hand
+            && hand.seq == seq
+            && hand.attempt == attempt
+            && matches!(hand.state, State::HandingOver | State::HandedOver { .. })
+        {
+            hand.back_off(now);
         }
     }
 
@@ -209,6 +216,7 @@ impl Desk {
             && hand.state != State::Journalling
             && now < hand.deadline
         {
+            hand.pause = PAUSE_MIN;
             self.action = Some(hand.hand_over(now));
         }
     }
@@ -236,7 +244,11 @@ impl Desk {
                 match presence.holding(hand.seq, *since, now) {
                     Holding::Held => *check = now + rules.beat,
                     Holding::Unsure(until) => *check = until.max(now + CHECK_MIN),
-                    Holding::Lost => self.action = Some(hand.hand_over(now)),
+                    Holding::Lost => {
+                        // It was not given back, so somebody was there.
+                        hand.pause = PAUSE_MIN;
+                        self.action = Some(hand.hand_over(now));
+                    }
                 }
             }
             _ => {}
@@ -280,6 +292,11 @@ impl Desk {
 }
 
 impl Hand {
+    fn back_off(&mut self, now: Instant) {
+        self.state = State::BackingOff { until: now + self.pause };
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
     fn hand_over(&mut self, now: Instant) -> Action {
         self.attempt += 1;
         self.state = State::HandingOver;
@@ -398,6 +415,36 @@ mod tests {
             now = then;
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn what_comes_back_is_tried_again_after_50_ms_to_1_s_too() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        let mut now = start;
+        let mut pauses = Vec::new();
+        for attempt in 1..=7 {
+            desk.handle_published(attempt, Published::Taken, PATIENCE, now);
+            desk.handle_returned(8, attempt, now);
+            desk.handle_returned(7, attempt + 1, now);
+            desk.handle_returned(7, attempt, now);
+            // A second return of one attempt changes nothing.
+            desk.handle_returned(7, attempt, now + milliseconds(40));
+            let (action, then) = run(&mut desk, now, &lost);
+            assert!(
+                matches!(action, Action::HandOver { attempt: next, .. } if next == attempt + 1),
+                "{action:?}"
+            );
+            pauses.push((then - now).as_millis());
+            now = then;
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+        // Somebody had it for a while, and nobody has it now.
+        desk.handle_published(8, Published::Taken, PATIENCE, now);
+        let (_, now) = run(&mut desk, now, &lost);
+        desk.handle_returned(7, 9, now);
+        let (_, then) = run(&mut desk, now, &lost);
+        assert_eq!((then - now).as_millis(), 50);
     }
 
     #[test]
@@ -539,6 +586,7 @@ mod tests {
         Publish(Published),
         StalePublish,
         Answer { offset: u64 },
+        Returned { offset: u32 },
         BusBack,
         Journalled(bool),
         Wait(u64),
@@ -551,6 +599,7 @@ mod tests {
                 .prop_map(Step::Publish),
             Just(Step::StalePublish),
             (0..4_u64).prop_map(|offset| Step::Answer { offset }),
+            (0..2_u32).prop_map(|offset| Step::Returned { offset }),
             Just(Step::BusBack),
             any::<bool>().prop_map(Step::Journalled),
             (0..8_000_u64).prop_map(Step::Wait),
@@ -641,6 +690,7 @@ mod tests {
                             prop_assert_eq!(took, offset == 0 && !journalling);
                             ended |= took;
                         }
+                        Some(Step::Returned { offset }) => desk.handle_returned(seq, attempts + offset, now),
                         Some(Step::BusBack) => desk.handle_bus_back(now),
                         Some(Step::Journalled(written)) => desk.handle_journalled(written, &rules),
                         Some(Step::Wait(wait)) => {

@@ -491,6 +491,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     fn handle_parcel(&mut self, parcel: Parcel, now: Instant) {
         match parcel {
             Parcel::Answer { seq, frame, registration } => self.handle_answer(seq, frame, registration, now),
+            Parcel::Returned { seq, attempt } => self.desk.handle_returned(seq, attempt, now),
             Parcel::Command(envelope) => self.handle_command(*envelope, now),
             Parcel::Unanswered(frame) => {
                 if let Err(error) = self.connection.send_unanswered(frame) {

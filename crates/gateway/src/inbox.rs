@@ -55,6 +55,7 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
     match envelope.metadata.kind {
         Kind::Answer => answer(shared, &key, envelope),
         Kind::Command => command(shared, &key, envelope),
+        Kind::Returned => returned(shared, &key, &envelope.metadata),
         Kind::ResultError => {
             if let Some(handle) = here(shared, &key, envelope.metadata.connection.as_ref()) {
                 // A report about an answer; nobody waits for it.
@@ -89,6 +90,20 @@ fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
     };
     if handle.post(Parcel::Answer { seq, frame: envelope.body, registration }).is_err() {
         shared.metrics.answers_late.inc();
+    }
+}
+
+/// Nobody took a call of ours, as far as the bus could tell only now.
+fn returned(shared: &Shared, key: &StationKey, metadata: &Metadata) {
+    // A worker whose hands are full is there.
+    if metadata.outcome != Some(OutcomeKind::Busy) {
+        shared.processing_is_away(now());
+    }
+    if let Some(id) = metadata.journal {
+        shared.journal.returned(id, key, metadata.seq);
+    } else if let Some((handle, seq)) = here(shared, key, metadata.connection.as_ref()).zip(metadata.seq) {
+        // One that finds no room is a call that is handed over again a little later.
+        drop(handle.post(Parcel::Returned { seq, attempt: metadata.attempt }));
     }
 }
 

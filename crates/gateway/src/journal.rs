@@ -35,7 +35,8 @@ pub(crate) struct Journal {
 struct Awaited {
     key: StationKey,
     seq: u64,
-    answer: oneshot::Sender<Bytes>,
+    /// None if it came back.
+    answer: oneshot::Sender<Option<Bytes>>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +118,16 @@ impl Journal {
 
     /// An answer to an entry came; whether it was waited for.
     pub(crate) fn answer(&self, id: u64, key: &StationKey, seq: Option<u64>, frame: Bytes) -> bool {
+        self.tell(id, key, seq, Some(frame))
+    }
+
+    /// Nobody took an entry.
+    pub(crate) fn returned(&self, id: u64, key: &StationKey, seq: Option<u64>) {
+        // One that nobody waits for any more is tried in another round anyway.
+        let _waited = self.tell(id, key, seq, None);
+    }
+
+    fn tell(&self, id: u64, key: &StationKey, seq: Option<u64>, frame: Option<Bytes>) -> bool {
         let mut answers = self.answers();
         if !answers.get(&id).is_some_and(|awaited| awaited.key == *key && Some(awaited.seq) == seq) {
             return false;
@@ -322,9 +333,13 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
     let envelope = Envelope::new(metadata, entry.frame);
     let published = shared.bus.publish(address, envelope).await;
-    let mut unheard = false;
+    let unheard;
     let answered = match published {
-        Ok(()) => tokio::time::timeout(shared.config.answer_deadline, answer).await.ok().and_then(Result::ok),
+        Ok(()) => {
+            let told = tokio::time::timeout(shared.config.answer_deadline, answer).await;
+            unheard = matches!(told, Ok(Ok(None)));
+            told.ok().and_then(Result::ok).flatten()
+        }
         Err(error) => {
             tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over");
             unheard = error.is_retryable();

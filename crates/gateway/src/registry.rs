@@ -20,6 +20,8 @@ use switchboard_rpc::Version;
 pub(crate) enum Parcel {
     /// Processing answers a call.
     Answer { seq: u64, frame: Bytes, registration: Option<Registration> },
+    /// Nobody took this attempt to hand a call over.
+    Returned { seq: u64, attempt: u32 },
     /// A command for the station, or its cancellation.
     Command(Box<Envelope>),
     /// A frame that nobody answers, such as a CALLRESULTERROR.
@@ -58,7 +60,7 @@ impl Handle {
     pub(crate) fn post(&self, parcel: Parcel) -> Result<(), (PostError, Parcel)> {
         let bound = match parcel {
             Parcel::Command(_) | Parcel::Unanswered(_) => COMMANDS_MAX,
-            Parcel::Answer { .. } => COMMANDS_MAX + ANSWERS_MAX,
+            Parcel::Answer { .. } | Parcel::Returned { .. } => COMMANDS_MAX + ANSWERS_MAX,
             Parcel::Outbox | Parcel::BusBack => COMMANDS_MAX + ANSWERS_MAX + 8,
             Parcel::Replaced | Parcel::Drain => COMMANDS_MAX + ANSWERS_MAX + 16,
         };

@@ -87,6 +87,10 @@ impl Consumer for Waiting {
                 }
                 self.end(id, &outcome)
             }
+            // The gateway that the directory named is gone, or has its hands full: the command went nowhere.
+            (Kind::Returned, Some(id), Some(kind)) => {
+                self.end(id, &Outcome::of(kind, &bytes::Bytes::new(), None))
+            }
             _ => false,
         };
         if !told {

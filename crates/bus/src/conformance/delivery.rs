@@ -167,6 +167,7 @@ fn every_header() -> Vec<Envelope> {
         Kind::Outcome,
         Kind::Event,
         Kind::Presence,
+        Kind::Returned,
     ];
     let mut all = Vec::new();
     for kind in kinds {

@@ -1,9 +1,9 @@
 //! Who gets what, how much of it, and until when.
 
-use super::{DEADLINE, Harness, Recorder, call, publish, publish_fails, to_call, to_inbox};
+use super::{DEADLINE, Harness, Recorder, call, publish, refused, returnable, to_call, to_inbox};
 use crate::{
-    Address, Consumer, Done, Envelope, Kind, Metadata, PublishError, State, SubscribeError, Subscription,
-    Topic,
+    Address, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, PublishError, State, SubscribeError,
+    Subscription, Tells, Topic,
 };
 use bytes::Bytes;
 use std::num::NonZeroU32;
@@ -34,20 +34,70 @@ pub async fn a_call_goes_to_one_of_those_who_compete(harness: &dyn Harness) {
     assert!(first.count() > 0 && second.count() > 0, "{} and {}", first.count(), second.count());
 }
 
-/// Of calls and of an inbox, where the bus says that it tells; else nothing arrives anywhere.
+/// Of calls and commands, as the bus says that it tells.
 pub async fn nobody_listening_is_told(harness: &dyn Harness) {
     let bus = harness.connect().await;
-    if !bus.capabilities().tells_nobody_listens {
-        return;
-    }
-    for to in [to_call("CP001"), to_inbox("nobody")] {
-        let outcome = bus.publish(to.clone(), call("CP001", 1)).await;
-        assert!(matches!(outcome, Err(PublishError::NobodyListens)), "{to:?}: {outcome:?}");
+    let returns = Recorder::new();
+    let _returns = returns.listen(&bus, Topic::Inbox("returns".into()), 64).await;
+    let tells = bus.capabilities().tells_nobody_listens;
+    let mut journalled = returnable("CP 1|\u{e9}.*", "returns", 7);
+    journalled.metadata.journal = Some(9);
+    let mut command = call("CP001", 1);
+    command.metadata.kind = Kind::Command;
+    command.metadata.command_id = Some("command 1.>".into());
+    command.metadata.reply_to = Some("returns".into());
+    let cases = [
+        (to_call("CP001"), returnable("CP001", "returns", 1)),
+        (to_call("CP 1|\u{e9}.*"), journalled),
+        (to_inbox("nobody"), command),
+    ];
+    for (to, envelope) in cases {
+        let outcome = bus.publish(to.clone(), envelope.clone()).await;
+        match tells {
+            Tells::AtOnce => {
+                assert!(matches!(outcome, Err(PublishError::NobodyListens)), "{to:?}: {outcome:?}");
+            }
+            Tells::Later => {
+                outcome.unwrap();
+                let sent = &envelope.metadata;
+                let returned = &returns.wait_for(1).await[0];
+                let got = &returned.metadata;
+                assert_eq!((got.kind, got.outcome), (Kind::Returned, Some(OutcomeKind::Offline)), "{to:?}");
+                assert_eq!((&got.tenant, &got.station), (&sent.tenant, &sent.station), "{to:?}");
+                assert_eq!((&got.connection, got.seq), (&sent.connection, sent.seq), "{to:?}");
+                assert_eq!((got.attempt, got.journal), (sent.attempt, sent.journal), "{to:?}");
+                assert_eq!(got.command_id, sent.command_id, "{to:?}");
+                assert!(returned.body.is_empty(), "{to:?}");
+                returns.forget();
+            }
+            Tells::Never => {}
+        }
     }
     assert!(PublishError::NobodyListens.is_retryable());
     for to in [Address::Presence, event_address()] {
-        let outcome = bus.publish(to.clone(), call("CP001", 1)).await;
+        let outcome = bus.publish(to.clone(), returnable("CP001", "returns", 1)).await;
         assert!(outcome.is_ok(), "{to:?}: telling all is no error when there is nobody: {outcome:?}");
+    }
+    if tells == Tells::Later {
+        // What has no use for it does not come back: a hint to look into the outbox, a cancellation, an outcome. This
+        // one does, and all that came back before it has come.
+        let mut hint = call("CP001", 1);
+        hint.metadata.kind = Kind::Command;
+        hint.metadata.command_id = Some("command".into());
+        hint.metadata.reply_to = Some("returns".into());
+        hint.metadata.outbox = true;
+        let mut cancellation = hint.clone();
+        cancellation.metadata.outbox = false;
+        cancellation.body = Bytes::new();
+        let mut outcome = hint.clone();
+        outcome.metadata.kind = Kind::Outcome;
+        outcome.metadata.outbox = false;
+        for envelope in [hint, cancellation, outcome] {
+            bus.publish(to_inbox("nobody"), envelope).await.unwrap();
+        }
+        bus.publish(to_call("CP001"), returnable("CP001", "returns", 2)).await.unwrap();
+        let got = returns.wait_for(1).await;
+        assert_eq!(got.iter().map(|envelope| envelope.metadata.seq).collect::<Vec<_>>(), [Some(2)]);
     }
 }
 
@@ -60,19 +110,42 @@ pub async fn full_hands_are_busy(harness: &dyn Harness) {
         publish(&gateway, to_call("CP001"), call("CP001", seq)).await;
     }
     full.wait_for(2).await;
-    let third = gateway.publish(to_call("CP001"), call("CP001", 2)).await;
-    // A broker may keep it instead of telling; it must not be delivered either way.
-    let kept = match third {
-        Ok(()) => true,
-        Err(PublishError::Busy) => false,
-        other => panic!("{other:?}"),
-    };
+    let returns = Recorder::new();
+    let _returns = returns.listen(&gateway, Topic::Inbox("busy-returns".into()), 64).await;
+    let third = returnable("CP001", "busy-returns", 2);
+    let outcome = gateway.publish(to_call("CP001"), third.clone()).await;
+    let tells = gateway.capabilities().tells_busy;
+    match tells {
+        Tells::AtOnce => assert!(matches!(outcome, Err(PublishError::Busy)), "{outcome:?}"),
+        Tells::Later => {
+            outcome.unwrap();
+            let got = &returns.wait_for(1).await[0].metadata;
+            assert_eq!((got.kind, got.outcome), (Kind::Returned, Some(OutcomeKind::Busy)));
+            assert_eq!((got.seq, &got.connection), (Some(2), &third.metadata.connection));
+        }
+        // The broker keeps it; it must not be delivered.
+        Tells::Never => outcome.unwrap(),
+    }
     assert_eq!(full.count(), 2);
     let _free = free.listen(&worker, Topic::Calls, 2).await;
-    if !kept {
-        publish(&gateway, to_call("CP001"), call("CP001", 2)).await;
+    match tells {
+        Tells::AtOnce => publish(&gateway, to_call("CP001"), third.clone()).await,
+        Tells::Later => {
+            // It may come to the full one again first.
+            while free.count() == 0 {
+                let before = returns.count();
+                gateway.publish(to_call("CP001"), third.clone()).await.unwrap();
+                let wait = async {
+                    while free.count() == 0 && returns.count() == before {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                tokio::time::timeout(DEADLINE, wait).await.expect("it is taken or comes back");
+            }
+        }
+        Tells::Never => {}
     }
-    assert_eq!(free.wait_for(1).await[0], call("CP001", 2));
+    assert_eq!(free.wait_for(1).await[0], third);
     assert_eq!(full.count(), 2);
 }
 
@@ -95,6 +168,9 @@ pub async fn a_dropped_done_makes_room(harness: &dyn Harness) {
 /// And is then free for another.
 pub async fn an_inbox_has_one_owner_until_it_lets_go(harness: &dyn Harness) {
     let (bus, other) = (harness.connect().await, harness.connect().await);
+    if !bus.capabilities().exclusive_inboxes {
+        return;
+    }
     let (first, second) = (Recorder::new(), Recorder::new());
     let owner = first.listen(&bus, Topic::Inbox("owned".into()), 8).await;
     let again = |consumer: Arc<Recorder>| {
@@ -196,9 +272,9 @@ pub async fn a_dropped_subscription_gets_nothing_more(harness: &dyn Harness) {
     publish(&gateway, to_call("CP001"), call("CP001", 1)).await;
     leaving.wait_for(1).await;
     drop(left);
-    if gateway.capabilities().tells_nobody_listens {
-        let is_it = |error: &PublishError| matches!(error, PublishError::NobodyListens);
-        publish_fails(&gateway, &to_call("CP001"), &call("CP001", 2), is_it).await;
+    if gateway.capabilities().tells_nobody_listens != Tells::Never {
+        refused(&gateway, &to_call("CP001"), &returnable("CP001", "left-returns", 2), OutcomeKind::Offline)
+            .await;
     }
     let before = leaving.count();
     let _staying = staying.listen(&worker, Topic::Calls, 8).await;
