@@ -34,6 +34,7 @@ mod actions;
 mod check;
 mod codec;
 mod contract;
+mod cursor;
 mod decimal;
 mod enumeration;
 mod generated;
@@ -51,6 +52,7 @@ pub use actions::{ActionInfo, action, actions};
 pub use contract::{
     DecodeError, Decoded, Message, Mode, NoResponse, Request, Sender, Violation, ViolationKind, Violations,
 };
+pub use cursor::Cursor;
 pub use decimal::{Decimal, NotANumber};
 pub use enumeration::Unlisted;
 #[cfg(feature = "v16")]

@@ -215,6 +215,11 @@ impl<'a> Scanner<'a> {
         Ok(Some((key, self.value()?)))
     }
 
+    /// The text from here to a later position in the same text.
+    pub(crate) fn up_to(&self, later: &Self) -> &'a str {
+        self.text.get(self.at..later.at).unwrap_or_default()
+    }
+
     /// Whether nothing but white space follows.
     pub(crate) fn at_end(&mut self) -> bool {
         self.peek();

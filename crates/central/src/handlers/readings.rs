@@ -6,43 +6,13 @@
 use crate::books::{Reading, Stamp};
 use crate::decimal::Decimal;
 use crate::details::Details;
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-use switchboard_messages::Timestamp;
+use switchboard_messages::{Cursor, NotJson, Timestamp};
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    timestamp: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "transactionData", rename = "meterValue")]
-    values: Option<Vec<Value<'a>>>,
-    #[serde(borrow, default, rename = "transactionInfo")]
-    info: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "costDetails")]
-    cost: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "numberOfPhasesUsed")]
-    phases: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "cableMaxCurrent")]
-    cable: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "preconditioningStatus")]
-    preconditioning: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "evseSleep")]
-    sleep: Option<&'a RawValue>,
-}
-
-/// What is kept of a `transactionInfo` as it stands there.
-#[derive(Default, Deserialize)]
-struct Info<'a> {
-    #[serde(borrow, default, rename = "timeSpentCharging")]
-    time: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "operationMode")]
-    mode: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "tariffId")]
-    tariff: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "transactionLimit")]
-    limit: Option<&'a RawValue>,
-}
+/// Members that are kept as they stand in a message of 2.x, and those of its `transactionInfo`.
+const DETAILS: [&str; 5] =
+    ["cableMaxCurrent", "costDetails", "evseSleep", "numberOfPhasesUsed", "preconditioningStatus"];
+const DETAILS_OF_INFO: [&str; 4] = ["operationMode", "tariffId", "timeSpentCharging", "transactionLimit"];
 
 /// What is taken from the station's bytes.
 #[derive(Debug, Default)]
@@ -56,12 +26,34 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// Looks through a payload.
+    /// Looks through a payload, once.
     pub(super) fn find(payload: &str) -> Self {
-        let Ok(message) = serde_json::from_str::<Message<'_>>(payload) else { return Self::default() };
-        let at = message.timestamp.map(|text| stamp(unquoted(text.get())));
-        let details = details(&message);
-        Self { at, readings: message.values.unwrap_or_default().iter().map(reading).collect(), details }
+        Self::walk(payload).unwrap_or_default()
+    }
+
+    fn walk(payload: &str) -> Result<Self, NotJson> {
+        let mut at = None;
+        let mut readings = Some(Vec::new());
+        let mut details = Vec::new();
+        let mut cursor = Cursor::new(payload);
+        let is_object = cursor.members(|name, value| {
+            match name {
+                "timestamp" => at = set(value.value()?).map(|text| stamp(unquoted(text))),
+                "meterValue" | "transactionData" => readings = found(value)?,
+                "transactionInfo" => {
+                    value.members(|name, value| {
+                        detail(&DETAILS_OF_INFO, name, value.value()?, &mut details)
+                    })?;
+                }
+                _ => detail(&DETAILS, name, value.value()?, &mut details)?,
+            }
+            Ok(())
+        })?;
+        if !is_object || !cursor.at_end() {
+            return Err(NotJson);
+        }
+        details.sort_by(|(one, _): &(String, _), (other, _)| one.cmp(other));
+        Ok(Self { at, readings, details: Details::new(details) })
     }
 
     /// The time of the message as the station wrote it, if that can be found, else as it was read.
@@ -70,58 +62,19 @@ impl Written {
     }
 }
 
-fn details(message: &Message<'_>) -> Details {
-    let info =
-        message.info.and_then(|info| serde_json::from_str::<Info<'_>>(info.get()).ok()).unwrap_or_default();
-    let members = [
-        ("cableMaxCurrent", message.cable),
-        ("costDetails", message.cost),
-        ("evseSleep", message.sleep),
-        ("numberOfPhasesUsed", message.phases),
-        ("operationMode", info.mode),
-        ("preconditioningStatus", message.preconditioning),
-        ("tariffId", info.tariff),
-        ("timeSpentCharging", info.time),
-        ("transactionLimit", info.limit),
-    ];
-    let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Details::new(
-        members.filter(|(_, value)| value.get() != "null").map(|(name, value)| (name, value.to_owned())),
-    )
-}
-
-#[derive(Deserialize)]
-struct Value<'a> {
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow, rename = "sampledValue")]
-    samples: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Sample<'a> {
-    #[serde(borrow, default)]
-    value: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    measurand: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    phase: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    location: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    format: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    unit: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "unitOfMeasure")]
-    unit_of_measure: Option<Unit<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Unit<'a> {
-    #[serde(borrow, default)]
-    unit: Option<&'a RawValue>,
-    #[serde(default)]
-    multiplier: Option<i32>,
+fn detail(
+    kept: &[&str],
+    name: &str,
+    value: &str,
+    details: &mut Vec<(String, Box<RawValue>)>,
+) -> Result<(), NotJson> {
+    if kept.contains(&name)
+        && let Some(value) = set(value)
+    {
+        let value = RawValue::from_string(value.to_owned()).map_err(|_| NotJson)?;
+        details.push((name.to_owned(), value));
+    }
+    Ok(())
 }
 
 /// The readings in a payload of MeterValues, StopTransaction or TransactionEvent; none if they cannot be found in it.
@@ -129,53 +82,106 @@ pub(super) fn readings(payload: &str) -> Option<Vec<Reading>> {
     Written::find(payload).readings
 }
 
-fn reading(value: &Value<'_>) -> Option<Reading> {
-    let samples = value.samples.get();
-    if !samples.starts_with('[') {
-        return None;
-    }
-    let mut reading =
-        Reading { at: stamp(&value.timestamp), samples: samples.to_owned(), energy: None, unusable: false };
-    // Samples that are no objects are kept all the same; there is no register among them.
-    for sample in serde_json::from_str::<Vec<Sample<'_>>>(samples).unwrap_or_default() {
-        if !is_register(&sample) {
-            continue;
+/// All readings of a list, or none if one of them has no time or no samples.
+fn found(list: &mut Cursor<'_>) -> Result<Option<Vec<Reading>>, NotJson> {
+    let mut readings = Some(Vec::new());
+    let (text, is_list) = list.spanned(|list| {
+        list.items(|item| {
+            let reading = reading(item)?;
+            readings = readings.take().zip(reading).map(|(mut readings, reading)| {
+                readings.push(reading);
+                readings
+            });
+            Ok(())
+        })
+    })?;
+    Ok(readings.filter(|_| is_list || set(text).is_none()))
+}
+
+fn reading(value: &mut Cursor<'_>) -> Result<Option<Reading>, NotJson> {
+    let mut at = None;
+    let mut found = None;
+    value.members(|name, value| {
+        match name {
+            "timestamp" => at = value.string()?,
+            "sampledValue" => {
+                let mut register = Register::default();
+                let (text, is_list) = value.spanned(|value| value.items(|item| register.sample(item)))?;
+                found = is_list.then_some((text, register));
+            }
+            _ => value.skip()?,
         }
-        let Some(text) =
-            sample.value.map(|value| unquoted(value.get()).trim()).filter(|text| !text.is_empty())
-        else {
-            continue;
-        };
-        // Another unit is another measurand whose name was left out.
-        let Some(exponent) = watt_hours(&sample) else { continue };
-        match Decimal::parse(text).and_then(|value| value.shifted(exponent)) {
-            Some(energy) => reading.energy = Some(energy),
-            None => reading.unusable = true,
-        }
-    }
-    Some(reading)
+        Ok(())
+    })?;
+    Ok(at.zip(found).map(|(at, (samples, register))| Reading {
+        at: stamp(&at),
+        samples: samples.to_owned(),
+        energy: register.energy,
+        unusable: register.unusable,
+    }))
 }
 
 /// The register that is billed: imported active energy at the outlet over all phases, in plain figures.
-fn is_register(sample: &Sample<'_>) -> bool {
-    let is =
-        |member: Option<&RawValue>, text: &str| member.is_none_or(|member| unquoted(member.get()) == text);
-    is(sample.measurand, "Energy.Active.Import.Register")
-        && is(sample.location, "Outlet")
-        && is(sample.format, "Raw")
-        && sample.phase.is_none()
+#[derive(Default)]
+struct Register {
+    energy: Option<Decimal>,
+    unusable: bool,
 }
 
-/// By which power of ten the value is to be multiplied to be in Wh; none if it is no energy.
-fn watt_hours(sample: &Sample<'_>) -> Option<i32> {
-    let unit_2x = sample.unit_of_measure.as_ref();
-    let unit = sample.unit.or_else(|| unit_2x.and_then(|unit| unit.unit));
-    let exponent = match unit.map(|unit| unquoted(unit.get())) {
-        None | Some("Wh") => 0,
-        Some("kWh") => 3,
-        Some(_) => return None,
-    };
-    unit_2x.and_then(|unit| unit.multiplier).unwrap_or(0).checked_add(exponent)
+impl Register {
+    /// Looks whether a sample is of the register. One that is no object is kept all the same; it is of none.
+    fn sample(&mut self, sample: &mut Cursor<'_>) -> Result<(), NotJson> {
+        let mut is_ours = true;
+        let (mut value, mut unit, mut multiplier) = (None, None, Some(0_i32));
+        let is_object = sample.members(|name, member| {
+            // Another unit than these is another measurand whose name was left out.
+            match name {
+                "unitOfMeasure" => {
+                    member.members(|name, member| {
+                        let text = set(member.value()?);
+                        match name {
+                            "unit" => unit = unit.or(text),
+                            "multiplier" => multiplier = text.map_or(Some(0), |text| text.parse().ok()),
+                            _ => {}
+                        }
+                        Ok(())
+                    })?;
+                }
+                _ => {
+                    let Some(text) = set(member.value()?) else { return Ok(()) };
+                    match name {
+                        "value" => value = Some(unquoted(text).trim()),
+                        "measurand" => is_ours &= unquoted(text) == "Energy.Active.Import.Register",
+                        "location" => is_ours &= unquoted(text) == "Outlet",
+                        "format" => is_ours &= unquoted(text) == "Raw",
+                        "phase" => is_ours = false,
+                        "unit" => unit = Some(text),
+                        _ => {}
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        let Some(text) = value.filter(|text| is_object && is_ours && !text.is_empty()) else { return Ok(()) };
+        let exponent = match unit.map(unquoted) {
+            None | Some("Wh") => 0,
+            Some("kWh") => 3,
+            Some(_) => return Ok(()),
+        };
+        let Some(exponent) = multiplier.and_then(|multiplier| multiplier.checked_add(exponent)) else {
+            return Ok(());
+        };
+        match Decimal::parse(text).and_then(|value| value.shifted(exponent)) {
+            Some(energy) => self.energy = Some(energy),
+            None => self.unusable = true,
+        }
+        Ok(())
+    }
+}
+
+/// A value that is there: some stations write `null` for what they have not.
+fn set(value: &str) -> Option<&str> {
+    Some(value).filter(|value| *value != "null")
 }
 
 /// A time as the station wrote it.
