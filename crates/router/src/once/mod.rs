@@ -7,6 +7,7 @@
 //! It recognises a call that is *handed over* again. A station that *sends* again, with a new id or on a new connection,
 //! makes a new call: only the natural keys of its messages tell that.
 
+mod earlier;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -32,10 +33,17 @@ struct Last {
     generation: i64,
     seq: i64,
     answer: Option<String>,
-    /// The keys that were the last before it, as [`packed`] one after the other.
+    /// The keys that were the last before it, as [`earlier`] writes them.
     earlier: Vec<u8>,
     /// Whether the station has rows for journalled calls.
     any_journalled: bool,
+}
+
+impl Default for Last {
+    /// Nothing yet, lower than every key.
+    fn default() -> Self {
+        Self { generation: -1, seq: -1, answer: None, earlier: Vec::new(), any_journalled: false }
+    }
 }
 
 /// What a station's row says about a call.
@@ -58,7 +66,7 @@ impl Last {
         }
         if key.journal.is_some() {
             // Or by the keys before that, if the station made other calls meanwhile. It was answered by its gateway.
-            if self.earlier.chunks_exact(KEY_BYTES).any(|key| key == packed(this)) {
+            if earlier::keys(last, &self.earlier).any(|key| key == this) {
                 return Verdict::Repeat(EMPTY);
             }
         } else if this < last {
@@ -69,34 +77,19 @@ impl Last {
         if self.any_journalled { Verdict::Journalled } else { Verdict::Fresh }
     }
 
-    /// The keys before the call that is to be the last one.
-    fn into_earlier(mut self) -> Vec<u8> {
-        if self.generation >= 0 {
-            self.earlier.truncate((EARLIER_MAX - 1) * KEY_BYTES);
-            self.earlier.splice(..0, packed((self.generation, self.seq)));
+    /// The keys before this call, which is to be the last one.
+    fn into_earlier(self, key: &Key) -> Vec<u8> {
+        if self.generation < 0 {
+            return Vec::new();
         }
-        self.earlier
+        let this = (stored(key.generation), stored(key.seq));
+        earlier::before(this, (self.generation, self.seq), &self.earlier)
     }
 }
-
-/// How many calls before the last one of a station are remembered, by their keys only. One of them may have had its effect
-/// so late that its gateway journalled it; then it comes again after the few calls that do not wait for the journal.
-const EARLIER_MAX: usize = 16;
 
 /// How many journalled calls of a station are remembered. They are worked off one after the other, so that only the last
 /// can come again; the rest is margin.
 const JOURNAL_ROWS_MAX: i64 = 64;
-
-/// A key as it stands among the earlier ones.
-fn packed((generation, seq): (i64, i64)) -> [u8; KEY_BYTES] {
-    let mut bytes = [0; KEY_BYTES];
-    let (first, second) = bytes.split_at_mut(KEY_BYTES / 2);
-    first.copy_from_slice(&generation.to_be_bytes());
-    second.copy_from_slice(&seq.to_be_bytes());
-    bytes
-}
-
-const KEY_BYTES: usize = 16;
 
 const EMPTY: ByteString = ByteString::from_static("{}");
 

@@ -145,7 +145,7 @@ impl Once {
                 }
             }
         }
-        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(), statements }))
+        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key), statements }))
     }
 
     /// The highest generation whose call had its effect; 0 if none had.

@@ -22,7 +22,7 @@
 use super::{Begin, JOURNAL_ROWS_MAX, Last, Verdict, stored};
 use crate::Key;
 use bytestring::ByteString;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionState, params};
 use switchboard_messages::{Message, Violations};
 
 /// Remembers which call of each station was the last to have its effect, and its answer.
@@ -65,7 +65,7 @@ impl Once {
                 answer TEXT,
                 earlier BLOB NOT NULL,
                 journalled INTEGER NOT NULL DEFAULT 0,
-                PRIMARY KEY (tenant, station)
+                PRIMARY KEY (station, tenant)
             ) WITHOUT ROWID;
             CREATE TABLE IF NOT EXISTS once_journalled (
                 tenant TEXT NOT NULL,
@@ -90,27 +90,23 @@ impl Once {
     pub fn begin<'a>(transaction: &Transaction<'_>, key: &'a Key) -> rusqlite::Result<Begin<Token<'a>>> {
         let station = params![&*key.tenant, key.station.as_str()];
         // A row for a station that is new says: nothing yet, lower than every key. This takes the lock also where the row
-        // is there. Not `RETURNING`: SQLite makes a table for what that gives, with pages of its own, each time.
-        transaction
-            .prepare_cached(
-                "INSERT INTO once (tenant, station, generation, seq, answer, earlier)
-                VALUES (?1, ?2, -1, -1, NULL, x'') ON CONFLICT DO NOTHING",
-            )?
-            .execute(station)?;
-        let mut last = transaction
-            .prepare_cached(
-                "SELECT generation, seq, answer, earlier, journalled FROM once
-                    WHERE tenant = ?1 AND station = ?2",
-            )?
-            .query_one(station, |row| {
-                Ok(Last {
-                    generation: row.get(0)?,
-                    seq: row.get(1)?,
-                    answer: row.get(2)?,
-                    earlier: row.get(3)?,
-                    any_journalled: row.get(4)?,
-                })
-            })?;
+        // is there; whoever has the lock already is spared it. Not `RETURNING`: SQLite makes a table for what that gives,
+        // with pages of its own, each time.
+        let insert = || {
+            let sql = "INSERT INTO once (tenant, station, generation, seq, answer, earlier)
+                VALUES (?1, ?2, -1, -1, NULL, x'') ON CONFLICT DO NOTHING";
+            transaction.prepare_cached(sql)?.execute(station)
+        };
+        if transaction.transaction_state(Some(rusqlite::MAIN_DB))? != TransactionState::Write {
+            insert()?;
+        }
+        let mut last = match Self::last(transaction, station)? {
+            Some(last) => last,
+            None => {
+                insert()?;
+                Last::default()
+            }
+        };
         match last.judge(key) {
             Verdict::Repeat(answer) => return Ok(Begin::Repeat(answer)),
             Verdict::Stale => return Ok(Begin::Stale),
@@ -121,7 +117,7 @@ impl Once {
                 }
             }
         }
-        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier() }))
+        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key) }))
     }
 
     /// The highest generation whose call had its effect; 0 if none had.
@@ -136,6 +132,25 @@ impl Once {
             |row| row.get(0),
         )?;
         Ok(highest.map_or(0, |highest| u64::try_from(highest).unwrap_or(0)))
+    }
+
+    /// The station's row, if it has one.
+    fn last(transaction: &Transaction<'_>, station: &[&dyn ToSql]) -> rusqlite::Result<Option<Last>> {
+        transaction
+            .prepare_cached(
+                "SELECT generation, seq, answer, earlier, journalled FROM once
+                    WHERE tenant = ?1 AND station = ?2",
+            )?
+            .query_row(station, |row| {
+                Ok(Last {
+                    generation: row.get(0)?,
+                    seq: row.get(1)?,
+                    answer: row.get(2)?,
+                    earlier: row.get(3)?,
+                    any_journalled: row.get(4)?,
+                })
+            })
+            .optional()
     }
 
     /// A journalled call is worked off after later calls of its station, so that it is known by a row of its own and
