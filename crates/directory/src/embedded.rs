@@ -115,6 +115,7 @@ impl Embedded {
     fn start(connection: Connection, held: impl Send + 'static) -> Result<Self, DirectoryError> {
         let live = Arc::new(Live::default());
         stations::load(&connection, &live)?;
+        outbox::look_whether_any_waits(&connection, &live)?;
         Ok(Self { store: Store::start(connection, held)?, live })
     }
 
@@ -229,7 +230,8 @@ impl Directory for Embedded {
     }
 
     fn outbox_put(&self, entry: OutboxEntry) -> Answer<'_, Enqueued> {
-        self.store.call(move |connection| outbox::put(connection, &entry))
+        let live = Arc::clone(&self.live);
+        self.store.call(move |connection| outbox::put(connection, &live, &entry))
     }
 
     fn outbox_waiting<'a>(
@@ -238,6 +240,9 @@ impl Directory for Embedded {
         now_ms: i64,
         limit: usize,
     ) -> Answer<'a, Vec<OutboxEntry>> {
+        if !self.live.may_wait() {
+            return ready(Ok(Vec::new()));
+        }
         let key = key.clone();
         self.store.call(move |connection| outbox::waiting(connection, &key, now_ms, limit))
     }
@@ -258,8 +263,8 @@ impl Directory for Embedded {
         id: &'a ByteString,
         generation: u64,
     ) -> Answer<'a, ()> {
-        let (key, id) = (key.clone(), id.clone());
-        self.store.call(move |connection| outbox::put_back(connection, &key, &id, generation))
+        let (live, key, id) = (Arc::clone(&self.live), key.clone(), id.clone());
+        self.store.call(move |connection| outbox::put_back(connection, &live, &key, &id, generation))
     }
 
     fn outbox_end<'a>(

@@ -5,6 +5,7 @@
 //! can hold them.
 
 use std::borrow::Cow;
+use switchboard_rpc::frame::end_of_container;
 use wide::u8x16;
 
 /// How deep arrays and objects may be nested, the payload itself included. Deeper text counts as no JSON: the limit is
@@ -213,6 +214,17 @@ impl<'a> Scanner<'a> {
         let key = self.string()?;
         self.expect(b':')?;
         Ok(Some((key, self.value()?)))
+    }
+
+    /// Takes any value and gives its text, of an object or array by its brackets and strings alone.
+    pub(crate) fn pass(&mut self) -> Result<&'a str, NotJson> {
+        if !matches!(self.peek(), b'{' | b'[') {
+            return self.value();
+        }
+        let start = self.at;
+        self.at = end_of_container(self.text.as_bytes(), start).ok_or(NotJson)?;
+        self.fresh = false;
+        self.text.get(start..self.at).ok_or(NotJson)
     }
 
     /// The text from here to a later position in the same text.

@@ -13,7 +13,7 @@ mod write;
 
 pub use fault::{Fault, FrameError, FrameKind};
 pub use message_id::{ID_CHARACTERS_MAX, MessageId};
-pub use scan::DEPTH_MAX;
+pub use scan::{DEPTH_MAX, end_of_container};
 pub use write::{
     DESCRIPTION_CHARACTERS_MAX, json_string, write_call, write_error, write_result, write_result_error,
     write_send,

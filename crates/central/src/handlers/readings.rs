@@ -6,7 +6,9 @@
 use crate::books::{Reading, Stamp};
 use crate::decimal::Decimal;
 use crate::details::Details;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
+use std::sync::LazyLock;
 use switchboard_messages::{Cursor, NotJson, Timestamp};
 
 /// Members that are kept as they stand in a message of 2.x, and those of its `transactionInfo`.
@@ -26,9 +28,15 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// Looks through a payload, once.
+    /// Looks through a payload that was read before.
     pub(super) fn find(payload: &str) -> Self {
         Self::walk(payload).unwrap_or_default()
+    }
+
+    /// Looks through a payload that nobody could read, and that may be no JSON.
+    pub(super) fn find_in_unreadable(payload: &str) -> Self {
+        let mut cursor = Cursor::new(payload);
+        if cursor.skip().is_ok() && cursor.at_end() { Self::find(payload) } else { Self::default() }
     }
 
     fn walk(payload: &str) -> Result<Self, NotJson> {
@@ -41,15 +49,14 @@ impl Written {
                 "timestamp" => at = set(value.value()?).map(|text| stamp(unquoted(text))),
                 "meterValue" | "transactionData" => readings = found(value)?,
                 "transactionInfo" => {
-                    value.members(|name, value| {
-                        detail(&DETAILS_OF_INFO, name, value.value()?, &mut details)
-                    })?;
+                    value
+                        .members(|name, value| detail(&DETAILS_OF_INFO, name, value.pass()?, &mut details))?;
                 }
-                _ => detail(&DETAILS, name, value.value()?, &mut details)?,
+                _ => detail(&DETAILS, name, value.pass()?, &mut details)?,
             }
             Ok(())
         })?;
-        if !is_object || !cursor.at_end() {
+        if !is_object {
             return Err(NotJson);
         }
         details.sort_by(|(one, _): &(String, _), (other, _)| one.cmp(other));
@@ -77,9 +84,10 @@ fn detail(
     Ok(())
 }
 
-/// The readings in a payload of MeterValues, StopTransaction or TransactionEvent; none if they cannot be found in it.
+/// The readings in a payload of MeterValues, StopTransaction or TransactionEvent that nobody could read; none if they
+/// cannot be found in it.
 pub(super) fn readings(payload: &str) -> Option<Vec<Reading>> {
-    Written::find(payload).readings
+    Written::find_in_unreadable(payload).readings
 }
 
 /// All readings of a list, or none if one of them has no time or no samples.
@@ -106,7 +114,8 @@ fn reading(value: &mut Cursor<'_>) -> Result<Option<Reading>, NotJson> {
             "timestamp" => at = value.string()?,
             "sampledValue" => {
                 let mut register = Register::default();
-                let (text, is_list) = value.spanned(|value| value.items(|item| register.sample(item)))?;
+                let (text, is_list) =
+                    value.spanned(|value| value.items(|item| register.sample(item.pass()?)))?;
                 found = is_list.then_some((text, register));
             }
             _ => value.skip()?,
@@ -130,10 +139,16 @@ struct Register {
 
 impl Register {
     /// Looks whether a sample is of the register. One that is no object is kept all the same; it is of none.
-    fn sample(&mut self, sample: &mut Cursor<'_>) -> Result<(), NotJson> {
+    fn sample(&mut self, sample: &str) -> Result<(), NotJson> {
+        static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"measurand\""));
+        static OURS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("Energy.Active.Import.Register"));
+        // Most samples measure something else: those are not worth more than a search.
+        if NAME.find(sample.as_bytes()).is_some() && OURS.find(sample.as_bytes()).is_none() {
+            return Ok(());
+        }
         let mut is_ours = true;
         let (mut value, mut unit, mut multiplier) = (None, None, Some(0_i32));
-        let is_object = sample.members(|name, member| {
+        let is_object = Cursor::new(sample).members(|name, member| {
             // Another unit than these is another measurand whose name was left out.
             match name {
                 "unitOfMeasure" => {

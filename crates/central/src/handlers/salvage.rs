@@ -101,7 +101,7 @@ pub(super) fn event(payload: &str) -> Option<Event> {
         "Ended" => EventKind::Ended,
         _ => return None,
     };
-    let written = Written::find(payload);
+    let written = Written::find_in_unreadable(payload);
     Some(Event {
         offline: members.flag("offline"),
         readings: written.readings.unwrap_or_default(),

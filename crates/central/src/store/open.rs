@@ -6,7 +6,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use switchboard_sqlite::{Examined, Saved, create, examine, salvage};
+use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage};
 
 /// Above this size the whole file is no longer checked at each start; damage then shows when it is read.
 const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -106,6 +106,7 @@ pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT).map_err(fault)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fault)?;
     connection.set_prepared_statement_cache_capacity(128);
+    keep_plans(&connection).map_err(fault)?;
     schema::migrate(&mut connection, path, now_ms)?;
     Ok((connection, owner))
 }
@@ -128,6 +129,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(fault)?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(&connection).map_err(fault)?;
     Ok(connection)
 }
 

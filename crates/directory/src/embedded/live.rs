@@ -8,13 +8,18 @@ use crate::{Claim, DirectoryError, Location, StationKey, StationRecord, Terms};
 use bytestring::ByteString;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use switchboard_bus::{ConnectionKey, Registration};
 use switchboard_rpc::StationId;
 
 /// Everything in memory, behind one lock that is held for single look-ups only.
 #[derive(Debug, Default)]
-pub(super) struct Live(Mutex<State>);
+pub(super) struct Live {
+    state: Mutex<State>,
+    /// Whether a command may be waiting for a station.
+    any_waiting: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -79,6 +84,15 @@ impl Live {
     pub(super) fn raise_floor(&self, at_least: u64) {
         let mut state = self.lock();
         state.floor = state.floor.max(at_least);
+    }
+
+    /// Whether a command may be waiting for a station.
+    pub(super) fn may_wait(&self) -> bool {
+        self.any_waiting.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_waiting(&self, any: bool) {
+        self.any_waiting.store(any, Ordering::Release);
     }
 
     /// Puts in entries of the journal.
@@ -289,7 +303,7 @@ impl Live {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,8 @@ use rusqlite::{Connection, Params, Row, params};
 use std::time::Duration;
 use switchboard_bus::{Lane, OutcomeKind};
 
-pub(super) fn put(connection: &Connection, entry: &OutboxEntry) -> Result<Enqueued, Fault> {
+pub(super) fn put(connection: &Connection, live: &Live, entry: &OutboxEntry) -> Result<Enqueued, Fault> {
+    live.note_waiting(true);
     if let Some(there) = get(connection, &entry.key, &entry.id)? {
         return Ok(Enqueued::Repeat(there.state));
     }
@@ -83,10 +84,12 @@ pub(super) fn sending(
 
 pub(super) fn put_back(
     connection: &Connection,
+    live: &Live,
     key: &StationKey,
     id: &str,
     generation: u64,
 ) -> Result<(), Fault> {
+    live.note_waiting(true);
     connection
         .prepare_cached(
             "UPDATE outbox SET state = 0, generation = NULL
@@ -147,7 +150,19 @@ pub(super) fn sweep(
              (SELECT place FROM outbox WHERE state = 2 AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2)",
         )?
         .execute(params![now_ms.saturating_sub(REMEMBER_MS), bound(limit)])?;
+    look_whether_any_waits(connection, live)?;
     Ok(ended)
+}
+
+/// Nearly always no command waits for anybody, and then no station that connects needs a look into the database. Looked
+/// for on the thread that also puts commands in, so that none is overlooked for longer than from one sweep to the next,
+/// and that only where what ended one was taken back.
+pub(super) fn look_whether_any_waits(connection: &Connection, live: &Live) -> Result<(), Fault> {
+    let any = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 0)")?
+        .query_row([], |row| row.get(0))?;
+    live.note_waiting(any);
+    Ok(())
 }
 
 fn end_with(

@@ -5,7 +5,7 @@ use super::fault::{Fault, damaged};
 use crate::DirectoryError;
 use rusqlite::Connection;
 use std::path::Path;
-use switchboard_sqlite::{Examined, Saved, create, examine, salvage};
+use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage};
 
 /// Marks a file as ours (`PRAGMA application_id`): "SwDi".
 const APPLICATION: i32 = 0x5377_4469;
@@ -75,6 +75,7 @@ fn prepare(connection: &mut Connection, file: Option<&Path>, config: &Config) ->
     // The rest of the program may have the file only through its owner; waiting is for backup tools that look in.
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // With WAL, FULL is what syncs at each commit.
     connection.pragma_update(None, "synchronous", "FULL")?;

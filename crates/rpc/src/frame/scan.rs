@@ -98,6 +98,13 @@ pub(crate) fn is_object(json: &[u8]) -> bool {
         && container_end(json, start).is_ok_and(|end| skip_space(json, end) == json.len())
 }
 
+/// Where the object or array ends that begins at `at`, by its strings and brackets: whether the rest of it is JSON is for
+/// whoever reads it, or has read it before. None if it has no end, or no bracket is there.
+#[must_use]
+pub fn end_of_container(json: &[u8], at: usize) -> Option<usize> {
+    matches!(json.get(at), Some(b'{' | b'[')).then(|| container_end(json, at).ok())?
+}
+
 fn fill(bytes: &[u8], elements: &mut Elements) -> Result<(), Fault> {
     let mut at = skip_space(bytes, 0);
     match bytes.get(at) {
