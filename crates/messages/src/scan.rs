@@ -125,7 +125,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a string.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Quoted<'a>, NotJson> {
+        // The usual one: no white space before it, no escape in it, and it ends within the block that was looked at last.
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        if bytes.get(self.at) == Some(&b'"')
+            && let Some(end) = self.special.within_block(start)
+            && bytes.get(end) == Some(&b'"')
+        {
+            self.at = end + 1;
+            self.fresh = false;
+            return Ok(Quoted { raw: self.text.get(start..end).ok_or(NotJson)?, escaped: false });
+        }
+        self.any_string()
+    }
+
+    #[inline(never)]
+    fn any_string(&mut self) -> Result<Quoted<'a>, NotJson> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -275,6 +292,14 @@ impl Special {
             }
             at += Self::BLOCK_BYTES - within;
         }
+    }
+
+    /// The first such position from `at` within the block that was looked at last, if `at` is in it.
+    #[inline]
+    fn within_block(&self, at: usize) -> Option<usize> {
+        let within = at % Self::BLOCK_BYTES;
+        let ahead = self.bits >> within;
+        (at - within == self.block && ahead != 0).then(|| at + ahead.trailing_zeros() as usize)
     }
 
     fn look(&mut self, bytes: &[u8], block: usize) {
