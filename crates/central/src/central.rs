@@ -13,11 +13,10 @@ use crate::views::{
     Warning,
 };
 use bytestring::ByteString;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use switchboard_router::Router;
-use switchboard_router::once::sqlite::Once;
 use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
 
@@ -33,6 +32,8 @@ pub(crate) struct Inner {
     pub(crate) accepted: Accepted,
     pub(crate) agenda: Agenda,
     pub(crate) watches: Arc<Watches>,
+    /// Which process this is, among those that share the books.
+    pub(crate) worker: String,
 }
 
 impl Central {
@@ -41,7 +42,7 @@ impl Central {
     /// # Errors
     /// When the file belongs to another process, was written by a later version, is damaged, or cannot be opened.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        Self::open_with_clock(config, Clock::system())
+        Self::open_by(config, Clock::system(), true)
     }
 
     /// Puts new books in the place of damaged ones, with what can still be read of them; none if they are not damaged.
@@ -58,20 +59,29 @@ impl Central {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with_clock(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_by(config, clock, false)
+    }
+
+    /// `corrects`: whether the clock of a database server counts rather than this one.
+    fn open_by(config: Config, clock: Clock, corrects: bool) -> Result<Self, OpenError> {
         let limits = Limits {
             queue_calls_max: config.queue_calls_max,
             batch_calls_max: config.batch_calls_max,
             batch_time_max: config.batch_time_max,
             readers: config.readers,
         };
-        let store = Store::open(&config.path, limits, clock.now_ms())?;
+        let (store, corrected) = Store::open(&config.database, limits, &clock, corrects)?;
+        // Of other processes that share the books.
+        let accepted = Accepted { is_shared: corrected.is_some(), ..Accepted::default() };
+        let clock = corrected.unwrap_or(clock);
         Ok(Self(Arc::new(Inner {
             store,
             config,
             clock,
-            accepted: Accepted::default(),
+            accepted,
             agenda: Agenda::default(),
             watches: Arc::default(),
+            worker: worker_name(),
         })))
     }
 
@@ -122,7 +132,7 @@ impl Central {
     /// Writes something of no meaning, so that [`health`](Self::health) learns of a disk that has room again although
     /// no station says anything.
     pub async fn probe(&self) {
-        let write = |db: &rusqlite::Transaction<'_>| Ok(db.execute("UPDATE counter SET value = value", [])?);
+        let write = |db: &crate::store::Transaction<'_>| Ok(db.probe()?);
         // How it went is the health's to know.
         drop(self.0.store.write(write).await);
     }
@@ -133,7 +143,7 @@ impl Central {
     /// # Errors
     /// When the database cannot be read.
     pub async fn generation_max(&self) -> Result<u64, StoreError> {
-        self.0.store.read(|db| Ok(Once::generation_max(db)?)).await
+        self.0.store.read(|db| Ok(db.generation_max()?)).await
     }
 
     pub(crate) fn rules(&self) -> Rules {
@@ -276,7 +286,7 @@ impl Central {
         tenant: &str,
         station: &str,
         otherwise: R,
-        read: impl FnOnce(&rusqlite::Connection, i64) -> Result<R, StoreError> + Send + 'static,
+        read: impl FnOnce(&crate::store::Connection, i64) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (tenant, station) = (tenant.to_owned(), station.to_owned());
         self.0
@@ -289,28 +299,41 @@ impl Central {
     }
 }
 
+/// A name that no process had before.
+fn worker_name() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// Stations whose registration is known to be accepted, so that what needs nothing else from the books needs no look
 /// into them.
 #[derive(Debug, Default)]
-pub(crate) struct Accepted(RwLock<HashSet<(ByteString, StationId)>>);
+pub(crate) struct Accepted {
+    stations: RwLock<HashMap<(ByteString, StationId), i64>>,
+    /// Whether other processes answer boots as well. Then what is known here is soon old.
+    is_shared: bool,
+}
+
+/// How long a station counts as accepted that may have been answered otherwise by another process.
+const ACCEPTED_MS: i64 = 5_000;
 
 /// Beyond this the memory starts anew; it only saves look-ups.
 const ACCEPTED_MAX: usize = 100_000;
 
 impl Accepted {
-    pub(crate) fn contains(&self, tenant: &ByteString, station: &StationId) -> bool {
-        let accepted = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        accepted.contains(&(tenant.clone(), station.clone()))
+    pub(crate) fn contains(&self, tenant: &ByteString, station: &StationId, clock: &Clock) -> bool {
+        let accepted = self.stations.read().unwrap_or_else(PoisonError::into_inner);
+        let noted_ms = accepted.get(&(tenant.clone(), station.clone()));
+        noted_ms.is_some_and(|noted_ms| !self.is_shared || clock.now_ms() - noted_ms < ACCEPTED_MS)
     }
 
-    pub(crate) fn note(&self, tenant: &ByteString, station: &StationId, is_accepted: bool) {
-        let mut accepted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn note(&self, tenant: &ByteString, station: &StationId, clock: &Clock, is_accepted: bool) {
+        let mut accepted = self.stations.write().unwrap_or_else(PoisonError::into_inner);
         let key = (tenant.clone(), station.clone());
         if is_accepted {
             if accepted.len() >= ACCEPTED_MAX {
                 accepted.clear();
             }
-            accepted.insert(key);
+            accepted.insert(key, clock.now_ms());
         } else {
             accepted.remove(&key);
         }
@@ -333,7 +356,7 @@ mod tests {
     }
 
     async fn quota(central: &Central, pages: i64) {
-        let set = move |transaction: &rusqlite::Transaction<'_>| {
+        let set = move |transaction: &crate::store::Transaction<'_>| {
             Ok(transaction.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
         };
         central.0.store.write(set).await.unwrap();

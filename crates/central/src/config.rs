@@ -17,14 +17,61 @@ pub enum UnknownTokens {
     Refuse,
 }
 
+/// Where the books are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Database {
+    /// In a file, which belongs to one process; its folder is made if it is not there. A log and a lock file lie beside it.
+    /// It must be on a local disk: network file systems do not keep SQLite's promises.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In PostgreSQL, 12 or newer with ICU, in the schema `switchboard_central` of a database; any number of processes
+    /// may share them. A server that is not there is waited for.
+    Postgres(Server),
+}
+
+/// A server of PostgreSQL.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. Of several each is tried, until one can be written.
+    pub urls: Vec<String>,
+    /// Our name there, where the URL has none.
+    pub user: Option<String>,
+    /// Our password there, where the URL has none.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// From what an operator writes: `sqlite:PATH` or `postgres://…`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Sqlite { path: PathBuf::from(path) });
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Server { urls: vec![text.to_owned()], ..Server::default() }));
+        }
+        Err("it is neither sqlite:PATH nor postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
+    }
+}
+
 /// The settings of the central system. `Config::default()` is meant for trying things out: it accepts every station
 /// that the gateway lets in, and every token until the first is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The database file; its folder is made if it is not there. A log and a lock file lie beside it. It belongs to one
-    /// process. It must be on a local disk: network file systems do not keep SQLite's promises.
-    pub path: PathBuf,
+    /// Where the books are.
+    pub database: Database,
     /// How BootNotifications are answered where nothing else was laid down for the station.
     pub registration: Registration,
     /// What an accepted station is told about heartbeats. Whole seconds are told; zero leaves it to the station.
@@ -54,7 +101,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            path: PathBuf::from("switchboard-data/central.db"),
+            database: Database::Sqlite { path: PathBuf::from("switchboard-data/central.db") },
             registration: Registration::Accepted,
             heartbeat_interval: Duration::from_secs(300),
             boot_interval: Duration::from_secs(60),
@@ -71,9 +118,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, with the database at `path`.
+    /// The defaults, with the books in SQLite at `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), ..Self::default() }
+        Self::with(Database::Sqlite { path: path.into() })
+    }
+
+    /// The defaults, with the books there.
+    #[must_use]
+    pub fn with(database: Database) -> Self {
+        Self { database, ..Self::default() }
     }
 }

@@ -47,7 +47,7 @@ impl Central {
     /// When the database cannot be read.
     pub async fn settings(&self, tenant: &str, station: &StationId) -> Result<Vec<Setting>, StoreError> {
         let (tenant, station) = (tenant.to_owned(), station.clone());
-        let read = move |db: &rusqlite::Connection| {
+        let read = move |db: &crate::store::Connection| {
             let version = query::version(db, &tenant, station.as_str())?;
             let version = version.as_deref().and_then(Version::from_number);
             setting::list(db, &tenant, station.as_str(), version)
@@ -109,6 +109,7 @@ impl Central {
         self.0
             .store
             .write(move |transaction| {
+                transaction.lock_station(&whose, which.as_str())?;
                 configuring::refresh(At { db: transaction, now_ms }, &whose, which.as_str())
             })
             .await?;
@@ -129,6 +130,9 @@ impl Central {
             .store
             .write(move |transaction| {
                 let at = At { db: transaction, now_ms };
+                if which != ALL {
+                    transaction.lock_station(&whose, &which)?;
+                }
                 let result = change(at, &whose, &which)?;
                 Ok((result, setting::concerned(at, &whose, &which)?))
             })

@@ -1,4 +1,4 @@
-//! A small central system written with the SDK and kept in SQLite.
+//! A small central system written with the SDK and kept in SQLite or PostgreSQL.
 //!
 //! It answers what stations of 1.6 (with the security extension), 2.0.1 and 2.1 send, keeps transactions, meter readings,
 //! statuses, notifications and alarms, and reads them out again. What a station was answered is on the disk, exactly
@@ -49,7 +49,7 @@ mod views;
 pub use books::{AlarmKind, ProfileMatch, Purpose, Setting, SettingState, TokenStatus};
 pub use central::Central;
 pub use clock::Clock;
-pub use config::{Config, UnknownTokens};
+pub use config::{Config, Database, Server, UnknownTokens};
 pub use configuration::{Desired, setting_name};
 pub use decimal::Decimal;
 pub use details::Details;

@@ -46,7 +46,7 @@ impl Central {
             registration: name(policy.registration).to_owned(),
             interval_s: policy.interval.map(seconds),
         });
-        let write = move |db: &rusqlite::Transaction<'_>| {
+        let write = move |db: &crate::store::Transaction<'_>| {
             registration::set_policy(db, &tenant, station.as_str(), policy.as_ref())
         };
         self.0.store.write(write).await
@@ -110,7 +110,7 @@ impl Central {
             return Ok(());
         }
         let (tenant, station, now_ms) = (tenant.to_owned(), station.clone(), self.0.clock.now_ms());
-        let write = move |db: &rusqlite::Transaction<'_>| {
+        let write = move |db: &crate::store::Transaction<'_>| {
             registration::ask_for(db, &tenant, station.as_str(), actions, now_ms)
         };
         self.0.store.write(write).await

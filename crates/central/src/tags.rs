@@ -238,7 +238,7 @@ impl Central {
     /// When the database cannot be read.
     pub async fn tag_lists(&self, tenant: &str, station: Option<&str>) -> Result<Vec<TagList>, StoreError> {
         let (tenant, station) = (tenant.to_owned(), station.map(str::to_owned));
-        let read = move |db: &rusqlite::Connection| {
+        let read = move |db: &crate::store::Connection| {
             let desired_version = tags::latest(db, &tenant)?.max(1);
             let held = local_list::list(db, &tenant, station.as_deref())?;
             Ok(held
@@ -274,6 +274,7 @@ impl Central {
         self.0
             .store
             .write(move |transaction| {
+                transaction.lock_station(&whose, which.as_str())?;
                 local_list::want(At { db: transaction, now_ms }, &whose, which.as_str(), wanted)
             })
             .await?;
@@ -293,6 +294,7 @@ impl Central {
             .store
             .write(move |transaction| {
                 let at = At { db: transaction, now_ms };
+                tags::lock(at.db, &whose)?;
                 let before = tags::latest(at.db, &whose)?;
                 let result = change(at, &whose)?;
                 let changed = tags::latest(at.db, &whose)? != before;

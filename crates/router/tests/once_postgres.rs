@@ -81,7 +81,7 @@ enum Handled {
 async fn handle(db: &mut Db, key: &Key) -> Handled {
     let mut transaction = db.client.transaction().await.unwrap();
     let begun = match &db.statements {
-        Some(statements) => Once::begin_prepared(&mut transaction, statements, key).await,
+        Some(statements) => Once::begin_prepared(&transaction, statements, key).await,
         None => Once::begin(&mut transaction, key).await,
     };
     let token = match begun.unwrap() {
@@ -94,7 +94,11 @@ async fn handle(db: &mut Db, key: &Key) -> Handled {
     transaction.execute(effect, &[&key.station.as_str(), &generation, &seq]).await.unwrap();
     let counted = transaction.query_one("SELECT count(*) FROM effects", &[]).await.unwrap();
     let payload = format!("{{\"transactionId\":{}}}", counted.get::<_, i64>(0));
-    token.store_payload(&mut transaction, &payload).await.unwrap();
+    match &db.statements {
+        Some(statements) => token.store_prepared(&transaction, statements, &payload).await,
+        None => token.store_payload(&transaction, &payload).await,
+    }
+    .unwrap();
     transaction.commit().await.unwrap();
     Handled::Fresh(payload)
 }
@@ -176,7 +180,7 @@ async fn a_transaction_that_is_rolled_back_leaves_the_call_fresh() {
     let key = key("CP1", 1, 0);
     let mut transaction = db.client.transaction().await.unwrap();
     let Begin::Fresh(token) = Once::begin(&mut transaction, &key).await.unwrap() else { panic!("not fresh") };
-    token.store_payload(&mut transaction, "{}").await.unwrap();
+    token.store_payload(&transaction, "{}").await.unwrap();
     transaction.rollback().await.unwrap();
     assert!(matches!(handle(&mut db, &key).await, Handled::Fresh(_)));
 }
@@ -270,7 +274,7 @@ async fn a_zombie_blocks_nobody_for_long_and_cannot_commit() {
     let key = key("CP1", 1, 0);
     let mut transaction = zombie.client.transaction().await.unwrap();
     let Begin::Fresh(token) = Once::begin(&mut transaction, &key).await.unwrap() else { panic!("not fresh") };
-    token.store_payload(&mut transaction, "{}").await.unwrap();
+    token.store_payload(&transaction, "{}").await.unwrap();
     let handled = handle(&mut heir, &key).await;
     assert!(matches!(handled, Handled::Fresh(_)), "{handled:?}");
     assert!(transaction.commit().await.is_err());
@@ -345,7 +349,7 @@ async fn die_at(point: &str, url: &str) -> ! {
         there().await;
     }
     transaction.execute("INSERT INTO effects VALUES ('CP1', 1, 0)", &[]).await.unwrap();
-    token.store_payload(&mut transaction, "{\"transactionId\":1}").await.unwrap();
+    token.store_payload(&transaction, "{\"transactionId\":1}").await.unwrap();
     there().await
 }
 

@@ -100,7 +100,7 @@ impl Ledger<'_> {
                 "INSERT INTO alarm (station, kind, subject, detail, first_ms, last_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5)
                  ON CONFLICT (station, kind, subject) DO UPDATE
-                 SET last_ms = excluded.last_ms, detail = excluded.detail, count = count + 1",
+                 SET last_ms = excluded.last_ms, detail = excluded.detail, count = alarm.count + 1",
             )?
             .execute((self.station, kind.as_str(), subject, detail, self.now_ms))?;
         Ok(())
@@ -114,7 +114,7 @@ impl Ledger<'_> {
                     "INSERT INTO warning (station, action, pointer, kind, expected, first_ms, last_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
                      ON CONFLICT (station, action, pointer, kind) DO UPDATE
-                     SET last_ms = excluded.last_ms, count = count + 1",
+                     SET last_ms = excluded.last_ms, count = warning.count + 1",
                 )?
                 .execute((
                     self.station,

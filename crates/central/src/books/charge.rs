@@ -5,8 +5,7 @@
 
 use super::{AlarmKind, Ledger, Reading, Stamp, Verdict};
 use crate::decimal::Decimal;
-use crate::store::StoreError;
-use rusqlite::{OptionalExtension, Row};
+use crate::store::{OptionalExtension, Row, StoreError};
 use serde::Serialize;
 
 /// A StartTransaction. What could not be read of it is none.
@@ -75,7 +74,7 @@ impl Ledger<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO charge (id, station, evse, connector, token, start_at, start_us, start_wh, reservation,
-                                     authorization, answer, opened_ms)
+                                     authorized, answer, opened_ms)
                  VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute((
@@ -100,7 +99,8 @@ impl Ledger<'_> {
     fn started_before(&self, start: &Start) -> Result<Option<Started>, StoreError> {
         let mut known = self.db.prepare_cached(
             "SELECT id, start_wh, answer FROM charge
-             WHERE station = ?1 AND start_us = ?2 AND remote_id IS NULL AND evse IS ?3 AND token IS ?4",
+             WHERE station = ?1 AND start_us = ?2 AND remote_id IS NULL AND evse IS NOT DISTINCT FROM ?3
+               AND token IS NOT DISTINCT FROM ?4",
         )?;
         let mut rows =
             known.query((self.station, start.at.as_ref().map(|at| at.us), start.connector, &start.token))?;
@@ -120,13 +120,7 @@ impl Ledger<'_> {
 
     /// The next transactionId of 1.6: positive, 32 bits, never given before to anybody.
     fn next_transaction(&self) -> Result<i32, StoreError> {
-        let next: i64 = self
-            .db
-            .prepare_cached(
-                "UPDATE counter SET value = value + 1 WHERE name = 'transaction_16' RETURNING value",
-            )?
-            .query_row([], |row| row.get(0))?;
-        i32::try_from(next)
+        i32::try_from(self.db.next_number("transaction_16")?)
             .map_err(|_| StoreError::Invalid("all 32-bit transaction ids have been given out".to_owned()))
     }
 

@@ -4,8 +4,7 @@
 use super::setting::{self, Setting, Told};
 use super::variable::{Name, Variable};
 use crate::duty::{At, Duty, Fixed, Kind, Make, NewDuty, Settled, owe, words};
-use crate::store::StoreError;
-use rusqlite::Connection;
+use crate::store::{Connection, StoreError};
 use serde_json::{Value, json};
 use std::time::Duration;
 use switchboard_router::Outcome;
@@ -113,8 +112,8 @@ fn mark(db: &Connection, duty: &Duty, settings: &[&Setting], phase: i64) -> Foun
         db.prepare_cached(
             "INSERT INTO setting (tenant, station, name, phase, asked) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (tenant, station, name) DO UPDATE
-             SET phase = excluded.phase, asked = coalesce(excluded.asked, asked),
-                 answer = CASE WHEN excluded.asked IS NULL THEN answer END",
+             SET phase = excluded.phase, asked = coalesce(excluded.asked, setting.asked),
+                 answer = CASE WHEN excluded.asked IS NULL THEN setting.answer END",
         )?
         .execute((&duty.tenant, &duty.station, &one.name, phase, asked))?;
     }

@@ -3,8 +3,7 @@
 
 use super::{AlarmKind, Ledger, Reading, Stamp, Verdict};
 use crate::details::Details;
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 use serde::Serialize;
 
 /// Which part of a transaction an event tells of.
@@ -123,12 +122,7 @@ impl Ledger<'_> {
         if let Some(id) = known {
             return Ok(id);
         }
-        let id: i64 = self
-            .db
-            .prepare_cached(
-                "UPDATE counter SET value = value + 1 WHERE name = 'transaction_2x' RETURNING value",
-            )?
-            .query_row([], |row| row.get(0))?;
+        let id = self.db.next_number("transaction_2x")?;
         self.db
             .prepare_cached("INSERT INTO charge (id, station, remote_id, opened_ms) VALUES (?1, ?2, ?3, ?4)")?
             .execute((id, self.station, remote_id, self.now_ms))?;
@@ -178,7 +172,7 @@ impl Ledger<'_> {
                 .prepare_cached(
                     "INSERT INTO charge_detail (charge, name, seq, value) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (charge, name) DO UPDATE SET seq = excluded.seq, value = excluded.value
-                     WHERE seq <= excluded.seq",
+                     WHERE charge_detail.seq <= excluded.seq",
                 )?
                 .execute((charge, name, content.seq, value))?;
         }
@@ -188,7 +182,7 @@ impl Ledger<'_> {
         {
             self.db
                 .prepare_cached(
-                    "UPDATE charge SET token = ?2, token_type = ?3, token_seq = ?4, authorization = ?5
+                    "UPDATE charge SET token = ?2, token_type = ?3, token_seq = ?4, authorized = ?5
                      WHERE id = ?1 AND (token_seq IS NULL OR token_seq >= ?4)",
                 )?
                 .execute((charge, token, &content.token_type, content.seq, verdict.status.as_str()))?;

@@ -1,9 +1,8 @@
 //! The device model of a station of 2.x, as its reports tell it.
 
 use super::{AlarmKind, Ledger};
-use crate::store::StoreError;
+use crate::store::{OptionalExtension, StoreError};
 use crate::views::Attribute;
-use rusqlite::OptionalExtension;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -113,9 +112,10 @@ impl Ledger<'_> {
                 "INSERT INTO device_variable (station, component, component_instance, evse, connector, variable,
                                               variable_instance, attributes, characteristics, request, updated_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-                 ON CONFLICT DO UPDATE
+                 ON CONFLICT (station, component, component_instance, evse, connector, variable, variable_instance)
+                 DO UPDATE
                  SET attributes = excluded.attributes, request = excluded.request, updated_ms = excluded.updated_ms,
-                     characteristics = coalesce(excluded.characteristics, characteristics)",
+                     characteristics = coalesce(excluded.characteristics, device_variable.characteristics)",
             )?
             .execute((
                 key.0,

@@ -4,8 +4,7 @@
 //! only moves up; what does not move it is kept as a step with a remark.
 
 use super::Ledger;
-use crate::store::StoreError;
-use rusqlite::{OptionalExtension, Row};
+use crate::store::{OptionalExtension, Row, StoreError};
 
 /// What is asked of a station.
 #[derive(Clone, Debug)]
@@ -271,16 +270,16 @@ impl Ledger<'_> {
             .execute((self.station, kind, job, claimed, status, remark, self.now_ms))?;
         let too_old = match job {
             Some(_) => "DELETE FROM job_step WHERE id IN
-                 (SELECT id FROM job_step WHERE job = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+                 (SELECT id FROM job_step WHERE job = ?1 ORDER BY id DESC LIMIT 9223372036854775807 OFFSET ?2)",
             None => "DELETE FROM job_step WHERE id IN
-                 (SELECT id FROM job_step WHERE station = ?1 AND job IS NULL ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+                 (SELECT id FROM job_step WHERE station = ?1 AND job IS NULL ORDER BY id DESC LIMIT 9223372036854775807 OFFSET ?2)",
         };
         self.db.prepare_cached(too_old)?.execute((job.unwrap_or(self.station), STEPS_MAX))?;
         Ok(())
     }
 }
 
-fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+fn known(row: &Row<'_>) -> crate::store::Sql<Known> {
     Ok(Known {
         id: row.get(0)?,
         phase: row.get(1)?,

@@ -3,8 +3,7 @@
 use super::TokenStatus;
 use super::tags::{self, Entry, latest};
 use crate::duty::{At, Duty, Kind, Make, NewDuty, Settled, owe, words};
-use crate::store::StoreError;
-use rusqlite::{Connection, Row};
+use crate::store::{Connection, Row, StoreError};
 use serde_json::{Value, json};
 use std::time::Duration;
 use switchboard_messages::Timestamp;
@@ -42,7 +41,7 @@ const COLUMNS: &str =
     "station, wanted, sent, reported, asked_ms, part_max, list_max, limits_ms, state, reason,
     changed_ms";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Held> {
+fn read(row: &Row<'_>) -> crate::store::Sql<Held> {
     Ok(Held {
         station: row.get(0)?,
         wanted: row.get(1)?,
@@ -60,7 +59,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Held> {
 
 pub(crate) fn list(db: &Connection, tenant: &str, station: Option<&str>) -> Found<Vec<Held>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM local_list WHERE tenant = ?1 AND (?2 IS NULL OR station = ?2) ORDER BY station"
+        "SELECT {COLUMNS} FROM local_list WHERE tenant = ?1 AND (station = ?2 OR ?2 IS NULL) ORDER BY station"
     );
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map((tenant, station), read)?;
@@ -136,6 +135,7 @@ impl Kind for LocalList {
             return Ok(Make::Call("GetLocalListVersion".into(), "{}".to_owned()));
         }
         let (tenant, station) = (duty.tenant.as_str(), duty.station.as_str());
+        tags::lock(at.db, tenant)?;
         let latest = latest(at.db, tenant)?;
         // The version alone does not say that the content is ours: it may be another system's.
         let from = held.sent.filter(|sent| held.reported == Some(*sent) && *sent <= latest);

@@ -49,7 +49,7 @@ pub use token::TokenStatus;
 pub(crate) use token::Verdict;
 
 use crate::config::UnknownTokens;
-use rusqlite::Connection;
+use crate::store::Connection;
 
 /// The rules by which messages are answered; a part of the configuration.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ impl Ledger<'_> {
         let kept = self
             .db
             .prepare_cached(
-                "INSERT INTO notice (station, action, natural, payload, received_ms)
+                "INSERT INTO notice (station, action, natural_key, payload, received_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
             )?
             .execute((self.station, action, natural, payload, self.now_ms))?;

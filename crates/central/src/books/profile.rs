@@ -1,8 +1,7 @@
 //! Charging profiles: those that a station shall have, and those that it says it has.
 
 use super::Ledger;
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -119,7 +118,7 @@ impl Ledger<'_> {
             .prepare_cached(
                 "DELETE FROM profile WHERE station = ?1 AND id IN
                    (SELECT id FROM profile WHERE station = ?1 AND (state IN ('cleared', 'rejected') OR purpose = 'tx')
-                    ORDER BY requested_ms DESC, id DESC LIMIT -1 OFFSET ?2)",
+                    ORDER BY requested_ms DESC, id DESC LIMIT 9223372036854775807 OFFSET ?2)",
             )?
             .execute((self.station, PAST_MAX))?;
         Ok((id, before))
@@ -152,8 +151,8 @@ impl Ledger<'_> {
     ) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut matching = self.db.prepare_cached(
             "UPDATE profile SET state = ?7, updated_ms = ?8
-             WHERE station = ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR evse = ?3)
-               AND (?4 IS NULL OR purpose = ?4) AND (?5 IS NULL OR stack_level = ?5)
+             WHERE station = ?1 AND (id = ?2 OR ?2 IS NULL) AND (evse = ?3 OR ?3 IS NULL)
+               AND (purpose = ?4 OR ?4 IS NULL) AND (stack_level = ?5 OR ?5 IS NULL)
                AND (CASE ?6 WHEN 'any' THEN state <> 'cleared' ELSE state = ?6 END)
              RETURNING id, requested_ms",
         )?;
@@ -193,8 +192,9 @@ impl Ledger<'_> {
                 }
                 self.db
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO reported_profile (station, evse, id, source, content, reported_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        "INSERT INTO reported_profile (station, evse, id, source, content, reported_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (station, evse, id, source) DO UPDATE
+                         SET content = excluded.content, reported_ms = excluded.reported_ms",
                     )?
                     .execute((
                         self.station,

@@ -3,12 +3,11 @@
 use super::{AlarmKind, Stamp, TokenStatus};
 use crate::decimal::Decimal;
 use crate::details::Details;
-use crate::store::StoreError;
+use crate::store::{Connection, OptionalExtension, Params, Row, StoreError};
 use crate::views::{
     Alarm, Connector, Events, MeterReading, Moment, Notice, OddStop, Report, Station, Token, Transaction,
     TransactionFilter, UnreadableMessage, Warning,
 };
-use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde_json::value::RawValue;
 
 pub(super) type Found<T> = Result<T, StoreError>;
@@ -17,7 +16,7 @@ pub(super) fn rows<T>(
     db: &Connection,
     sql: &str,
     parameters: impl Params,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    read: impl FnMut(&Row<'_>) -> crate::store::Sql<T>,
 ) -> Found<Vec<T>> {
     let mut statement = db.prepare_cached(sql)?;
     let found = statement.query_map(parameters, read)?;
@@ -112,12 +111,12 @@ fn connectors(db: &Connection, station: i64) -> Found<Vec<Connector>> {
     )
 }
 
-const CHARGE: &str = "SELECT charge.id, tenant, identity, remote_id, evse, connector, token, token_type, authorization,
+const CHARGE: &str = "SELECT charge.id, tenant, identity, remote_id, evse, connector, token, token_type, authorized,
         start_at, start_us, start_wh, stop_at, stop_us, stop_wh, stop_reason, stop_token, ended, state, reservation,
         remote_start, charge.station
     FROM charge JOIN station ON station.id = charge.station";
 
-fn charge(row: &Row<'_>) -> rusqlite::Result<(i64, Transaction)> {
+fn charge(row: &Row<'_>) -> crate::store::Sql<(i64, Transaction)> {
     Ok((
         row.get(21)?,
         Transaction {
@@ -131,9 +130,9 @@ fn charge(row: &Row<'_>) -> rusqlite::Result<(i64, Transaction)> {
             token_type: row.get(7)?,
             authorization: row.get::<_, Option<String>>(8)?.as_deref().and_then(TokenStatus::from_name),
             started: moment(row.get(9)?, row.get(10)?),
-            meter_start: decimal(row.get_ref(11)?.as_str_or_null()?),
+            meter_start: decimal(row.text(11)?),
             stopped: moment(row.get(12)?, row.get(13)?),
-            meter_stop: decimal(row.get_ref(14)?.as_str_or_null()?),
+            meter_stop: decimal(row.text(14)?),
             stop_reason: row.get(15)?,
             stop_token: row.get::<_, Option<String>>(16)?.map(Token::new),
             ended: row.get(17)?,
@@ -161,10 +160,10 @@ pub(crate) fn transactions(db: &Connection, filter: &TransactionFilter) -> Found
     let found = rows(
         db,
         &format!(
-            "{CHARGE} WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR identity = ?2)
-             AND (?3 IS NULL OR ended = ?3)
-             AND (?4 IS NULL OR token = ?4 COLLATE NOCASE OR stop_token = ?4 COLLATE NOCASE)
-             AND (?5 IS NULL OR {BEGAN_MS} >= ?5) AND (?6 IS NULL OR {BEGAN_MS} < ?6)
+            "{CHARGE} WHERE (tenant = ?1 OR ?1 IS NULL) AND (identity = ?2 OR ?2 IS NULL)
+             AND (ended = ?3 OR ?3 IS NULL)
+             AND (token = ?4 COLLATE NOCASE OR stop_token = ?4 COLLATE NOCASE OR ?4 IS NULL)
+             AND ({BEGAN_MS} >= ?5 OR ?5 IS NULL) AND ({BEGAN_MS} < ?6 OR ?6 IS NULL)
              ORDER BY opened_ms DESC, charge.id DESC LIMIT ?7"
         ),
         (
@@ -253,7 +252,7 @@ pub(crate) fn readings(db: &Connection, station: i64, charge: i64) -> Found<Vec<
             Ok(MeterReading {
                 at: Moment { text: row.get(0)?, ms: Stamp::instant_ms(row.get(1)?) },
                 evse: row.get(2)?,
-                energy: decimal(row.get_ref(3)?.as_str_or_null()?),
+                energy: decimal(row.text(3)?),
                 samples: row.get(4)?,
             })
         },
@@ -284,7 +283,7 @@ pub(crate) fn alarms_of(
         db,
         "SELECT alarm.id, tenant, identity, kind, subject, detail, first_ms, last_ms, count
          FROM alarm JOIN station ON station.id = alarm.station
-         WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR identity = ?2)
+         WHERE (tenant = ?1 OR ?1 IS NULL) AND (identity = ?2 OR ?2 IS NULL)
          ORDER BY last_ms DESC, alarm.id DESC LIMIT ?3",
         (tenant, station, limit_of(limit)),
         |row| {
@@ -370,7 +369,7 @@ pub(crate) fn notices(
     rows(
         db,
         "SELECT identity, action, payload, received_ms FROM notice JOIN station ON station.id = notice.station
-         WHERE notice.station = ?1 AND (?2 IS NULL OR action = ?2) ORDER BY notice.id DESC LIMIT ?3",
+         WHERE notice.station = ?1 AND (action = ?2 OR ?2 IS NULL) ORDER BY notice.id DESC LIMIT ?3",
         (station, action, limit_of(limit)),
         |row| {
             Ok(Notice {

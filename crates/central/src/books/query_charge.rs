@@ -1,8 +1,8 @@
 //! Reading one transaction with all that belongs to it.
 
 use super::query::{self, Found, rows};
+use crate::store::{Connection, OptionalExtension};
 use crate::views::{Alarm, OddStop, TransactionDetail, TransactionEvent};
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
 /// More of these are not shown with a transaction.

@@ -1,8 +1,8 @@
 //! Reading jobs, reservations and profiles.
 
 use super::query::{Found, limit_of, rows};
+use crate::store::{Connection, Row};
 use crate::views::{DesiredProfile, Job, Jobs, Profiles, ReportedProfile, Reservation, Step, Token, When};
-use rusqlite::{Connection, Row};
 use serde_json::value::RawValue;
 
 /// Jobs of a kind, the latest first, and the statuses of no job.
@@ -18,7 +18,7 @@ pub(crate) fn jobs(
         "SELECT job.id, identity, kind, what, url, phase, status, detail, file, firmware_before, firmware_after,
                 requested_ms, updated_ms
          FROM job JOIN station ON station.id = job.station
-         WHERE tenant = ?1 AND kind = ?2 AND (?3 IS NULL OR identity = ?3) ORDER BY job.id DESC LIMIT ?4",
+         WHERE tenant = ?1 AND kind = ?2 AND (identity = ?3 OR ?3 IS NULL) ORDER BY job.id DESC LIMIT ?4",
         (tenant, kind, station, limit_of(limit)),
         |row| {
             Ok(Job {
@@ -51,7 +51,7 @@ pub(crate) fn jobs(
     let stray = rows(
         db,
         "SELECT identity, status, claimed, remark, at_ms FROM job_step JOIN station ON station.id = job_step.station
-         WHERE job IS NULL AND tenant = ?1 AND kind = ?2 AND (?3 IS NULL OR identity = ?3)
+         WHERE job IS NULL AND tenant = ?1 AND kind = ?2 AND (identity = ?3 OR ?3 IS NULL)
          ORDER BY job_step.id DESC LIMIT ?4",
         (tenant, kind, station, limit_of(limit)),
         step,
@@ -59,7 +59,7 @@ pub(crate) fn jobs(
     Ok(Jobs { jobs, stray })
 }
 
-fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
+fn step(row: &Row<'_>) -> crate::store::Sql<Step> {
     Ok(Step {
         station: row.get(0)?,
         status: row.get(1)?,
@@ -94,7 +94,7 @@ pub(crate) fn reservations(
                 CASE WHEN state IN ('requested', 'accepted') AND until_ms <= ?4 THEN 'expired' ELSE state END,
                 detail, charge, requested_ms, updated_ms
          FROM reservation JOIN station ON station.id = reservation.station
-         WHERE tenant = ?1 AND (?2 IS NULL OR identity = ?2) ORDER BY reservation.id DESC LIMIT ?3",
+         WHERE tenant = ?1 AND (identity = ?2 OR ?2 IS NULL) ORDER BY reservation.id DESC LIMIT ?3",
         (tenant, station, limit_of(limit), now_ms),
         |row| {
             Ok(Reservation {

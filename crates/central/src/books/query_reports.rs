@@ -2,8 +2,8 @@
 
 use super::query::{Found, limit_of, rows};
 use super::{is_critical, missing};
+use crate::store::{Connection, Row};
 use crate::views::{DeviceVariable, EventFilter, ReportState, StationEvent, When, WholeReport};
-use rusqlite::{Connection, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -52,7 +52,7 @@ struct Read {
     report: ReportState,
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Read> {
+fn read(row: &Row<'_>) -> crate::store::Sql<Read> {
     Ok(Read {
         station: row.get(0)?,
         answer: row.get(6)?,
@@ -113,7 +113,7 @@ pub(crate) fn device_model(
         "SELECT component, component_instance, evse, connector, variable, variable_instance, attributes,
                 characteristics, updated_ms
          FROM device_variable
-         WHERE station = ?1 AND (?2 IS NULL OR component = ?2) AND (?3 IS NULL OR variable = ?3)
+         WHERE station = ?1 AND (component = ?2 OR ?2 IS NULL) AND (variable = ?3 OR ?3 IS NULL)
          ORDER BY component, component_instance, evse, connector, variable, variable_instance",
         (station, component, variable),
         |row| {
@@ -186,8 +186,8 @@ pub(crate) fn events(db: &Connection, tenant: &str, filter: &EventFilter) -> Fou
         db,
         "SELECT notice.id, identity, action, payload, received_ms
          FROM notice JOIN station ON station.id = notice.station
-         WHERE tenant = ?1 AND (?2 IS NULL OR identity = ?2) AND (?3 IS NULL OR received_ms >= ?3)
-           AND (?4 IS NULL OR action IN (SELECT value FROM json_each(?4)))
+         WHERE tenant = ?1 AND (identity = ?2 OR ?2 IS NULL) AND (received_ms >= ?3 OR ?3 IS NULL)
+           AND (action IN (SELECT value FROM json_each(CAST(?4 AS TEXT))) OR ?4 IS NULL)
          ORDER BY notice.id DESC LIMIT ?5",
         (tenant, &filter.station, filter.since_ms, actions, limit_of(filter.limit)),
         |row| {

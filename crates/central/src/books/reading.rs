@@ -5,8 +5,7 @@
 
 use super::{AlarmKind, Ledger, Stamp};
 use crate::decimal::Decimal;
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -1,8 +1,7 @@
 //! Whether a station may take part: how its boots are answered, and what it may say before it is accepted (L08).
 
 use super::Ledger;
-use crate::store::StoreError;
-use rusqlite::{Connection, OptionalExtension};
+use crate::store::{Connection, OptionalExtension, StoreError};
 
 /// How a station's BootNotifications are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub(crate) fn set_policy(
     };
     db.prepare_cached(
         "INSERT INTO boot_policy (tenant, identity, registration, interval_s) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET registration = excluded.registration, interval_s = excluded.interval_s",
+         ON CONFLICT (tenant, identity) DO UPDATE SET registration = excluded.registration, interval_s = excluded.interval_s",
     )?
     .execute((tenant, identity, &policy.registration, policy.interval_s))?;
     Ok(())
@@ -91,7 +90,7 @@ pub(crate) fn ask_for(
         db.prepare_cached(
             "INSERT INTO triggered (station, action, until_ms)
              SELECT id, ?3, ?4 FROM station WHERE tenant = ?1 AND identity = ?2
-             ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms",
+             ON CONFLICT (station, action) DO UPDATE SET until_ms = excluded.until_ms",
         )?
         .execute((tenant, identity, action, now_ms + TRIGGERED_MS))?;
     }

@@ -1,8 +1,7 @@
 //! Answers that come in parts: kept as they come, in whatever order and however often, until nothing is missing.
 
 use super::{AlarmKind, Ledger, Stamp};
-use crate::store::StoreError;
-use rusqlite::{OptionalExtension, Row};
+use crate::store::{OptionalExtension, Row, StoreError};
 use serde_json::Value;
 
 /// One part of an answer that comes in several.
@@ -104,10 +103,7 @@ impl Ledger<'_> {
 
     /// The next number for a request of ours.
     pub(crate) fn next_request(&self) -> Result<i64, StoreError> {
-        let next: i64 = self
-            .db
-            .prepare_cached("UPDATE counter SET value = value + 1 WHERE name = 'request' RETURNING value")?
-            .query_row([], |row| row.get(0))?;
+        let next = self.db.next_number("request")?;
         if next > i64::from(i32::MAX) {
             return Err(StoreError::Invalid("all 32-bit numbers of requests have been given out".to_owned()));
         }
@@ -133,7 +129,7 @@ impl Ledger<'_> {
             .db
             .prepare_cached(
                 "SELECT request FROM report WHERE station = ?1 AND action = ?2 ORDER BY last_ms DESC, request DESC
-                 LIMIT -1 OFFSET ?3",
+                 LIMIT 9223372036854775807 OFFSET ?3",
             )?
             .query_map((self.station, action, REPORTS_MAX - 1), |row| row.get(0))?
             .collect::<Result<_, _>>()?;

@@ -1,8 +1,7 @@
 //! Reservations: asked for, granted, and then used, cancelled or over.
 
 use super::Ledger;
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 
 impl Ledger<'_> {
     /// Lays down a reservation; gives out its number.
@@ -116,7 +115,7 @@ impl Ledger<'_> {
         self.db
             .prepare_cached(
                 "UPDATE reservation SET state = ?3, detail = coalesce(?4, detail), updated_ms = ?5
-                 WHERE station = ?1 AND id = ?2 AND state IN (SELECT value FROM json_each(?6))",
+                 WHERE station = ?1 AND id = ?2 AND state IN (SELECT value FROM json_each(CAST(?6 AS TEXT)))",
             )?
             .execute((self.station, id, state, detail, self.now_ms, from))?;
         Ok(())

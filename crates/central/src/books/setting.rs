@@ -2,8 +2,7 @@
 
 use super::variable::Name;
 use crate::duty::{At, NewDuty, owe};
-use crate::store::StoreError;
-use rusqlite::{Connection, Row};
+use crate::store::{Connection, Row, StoreError};
 use serde::Serialize;
 use switchboard_rpc::Version;
 
@@ -122,8 +121,8 @@ pub(crate) fn list(
              UNION SELECT name FROM setting WHERE tenant = ?1 AND station = ?2)
          SELECT coalesce(mine.name, every.name, setting.name), coalesce(mine.value, every.value), mine.value IS NULL AND every.value IS NOT NULL,
                 setting.value, setting.read_ms, setting.readonly, setting.reason,
-                coalesce(mine.reboot, every.reboot, 0)
-                    AND setting.reset IS NOT coalesce(mine.value, every.value),
+                coalesce(mine.reboot, every.reboot, 0) <> 0
+                    AND setting.reset IS DISTINCT FROM coalesce(mine.value, every.value),
                 setting.asked, setting.answer
          FROM names
          LEFT JOIN desired AS mine ON mine.tenant = ?1 AND mine.station = ?2 AND mine.name = names.name
@@ -247,7 +246,7 @@ pub(crate) fn reported(at: At<'_>, tenant: &str, station: &str, told: &Told<'_>)
         .prepare_cached(
             "INSERT INTO setting (tenant, station, name, value, readonly, read_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (tenant, station, name) DO UPDATE
-             SET value = excluded.value, readonly = coalesce(excluded.readonly, readonly), read_ms = excluded.read_ms",
+             SET value = excluded.value, readonly = coalesce(excluded.readonly, setting.readonly), read_ms = excluded.read_ms",
         )?
         .execute((tenant, station, told.name, told.value, told.readonly, at.now_ms))?;
     Ok(())

@@ -3,8 +3,7 @@
 use super::registration::Otherwise;
 use super::{Ledger, Rules};
 use crate::duty::At;
-use crate::store::StoreError;
-use rusqlite::{Connection, OptionalExtension};
+use crate::store::{Connection, OptionalExtension, StoreError};
 use switchboard_rpc::Version;
 
 /// What a BootNotification says of the station.
@@ -36,11 +35,9 @@ impl<'t> Ledger<'t> {
         let station: i64 = match known {
             Some(station) => station,
             None => {
-                db.prepare_cached(
-                    "INSERT INTO station (tenant, identity, version, first_seen_ms) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute((tenant, identity, version, now_ms))?;
-                db.last_insert_rowid()
+                let sql =
+                    "INSERT INTO station (tenant, identity, version, first_seen_ms) VALUES (?1, ?2, ?3, ?4)";
+                db.insert(sql, (tenant, identity, version, now_ms))?
             }
         };
         Ok(Self { db, tenant, station, now_ms, rules })

@@ -1,8 +1,7 @@
 //! What connectors and EVSEs say of themselves.
 
 use super::{Ledger, Stamp};
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 
 /// Station clocks that are further ahead than this are not believed: a status from the future would hide all later ones.
 const AHEAD_US_MAX: i64 = 24 * 3600 * 1_000_000;
@@ -71,7 +70,7 @@ impl Ledger<'_> {
                      vendor_id = excluded.vendor_id, vendor_error = excluded.vendor_error, at = excluded.at,
                      at_us = excluded.at_us, received_ms = excluded.received_ms",
             )?
-            .execute(rusqlite::params![
+            .execute(crate::store::params![
                 self.station,
                 status.evse,
                 status.connector,

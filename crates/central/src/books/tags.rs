@@ -5,8 +5,7 @@
 
 use super::TokenStatus;
 use crate::duty::At;
-use crate::store::StoreError;
-use rusqlite::{Connection, Row};
+use crate::store::{Connection, Row, StoreError};
 
 type Found<T> = Result<T, StoreError>;
 
@@ -23,7 +22,7 @@ pub(crate) struct Entry {
 
 pub(super) const COLUMNS: &str = "token, status, parent, expiry_ms, type, changed";
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Entry> {
+pub(super) fn read(row: &Row<'_>) -> crate::store::Sql<Entry> {
     Ok(Entry {
         token: row.get(0)?,
         status: TokenStatus::from_name(&row.get::<_, String>(1)?).unwrap_or(TokenStatus::Invalid),
@@ -38,6 +37,11 @@ fn counter(tenant: &str) -> String {
     format!("tags {tenant}")
 }
 
+/// Lets nobody else change the register, nor look at it for a list, until the transaction ends.
+pub(crate) fn lock(db: &Connection, tenant: &str) -> Found<()> {
+    Ok(db.lock("tags", tenant, "")?)
+}
+
 /// The number of the last change.
 pub(crate) fn latest(db: &Connection, tenant: &str) -> Found<i64> {
     Ok(db
@@ -49,7 +53,7 @@ fn next(db: &Connection, tenant: &str) -> Found<i64> {
     Ok(db
         .prepare_cached(
             "INSERT INTO counter (name, value) VALUES (?1, 1)
-             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+             ON CONFLICT (name) DO UPDATE SET value = counter.value + 1 RETURNING value",
         )?
         .query_row([counter(tenant)], |row| row.get(0))?)
 }
@@ -76,10 +80,10 @@ pub(crate) struct Wanted {
 pub(crate) fn list(at: At<'_>, tenant: &str, wanted: &Wanted) -> Found<Vec<Entry>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM token
-         WHERE tenant = ?1 AND (?2 IS NULL OR token > ?2) AND (?3 IS NULL OR parent = ?3 COLLATE NOCASE)
-           AND (?4 IS NULL OR instr(lower(token), lower(?4)) > 0)
-           AND (?5 IS NULL
-                OR ?5 = CASE WHEN status = 'Accepted' AND expiry_ms <= ?6 THEN 'Expired' ELSE status END)
+         WHERE tenant = ?1 AND (token > ?2 OR ?2 IS NULL) AND (parent = ?3 COLLATE NOCASE OR ?3 IS NULL)
+           AND (instr(lower(token), lower(?4)) > 0 OR ?4 IS NULL)
+           AND (CASE WHEN status = 'Accepted' AND expiry_ms <= ?6 THEN 'Expired' ELSE status END = ?5
+                OR ?5 IS NULL)
          ORDER BY token LIMIT ?7"
     );
     let mut statement = at.db.prepare_cached(&sql)?;
@@ -141,8 +145,10 @@ pub(crate) fn remove(db: &Connection, tenant: &str, token: &str) -> Found<bool> 
     let changed = next(db, tenant)?;
     db.prepare_cached("DELETE FROM token WHERE tenant = ?1 AND token = ?2")?.execute([tenant, token])?;
     db.prepare_cached(
-        "INSERT OR REPLACE INTO token_gone (tenant, token, type, changed)
-         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM local_list WHERE tenant = ?1)",
+        "INSERT INTO token_gone (tenant, token, type, changed)
+         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM local_list WHERE tenant = ?1)
+         ON CONFLICT (tenant, token) DO UPDATE
+         SET token = excluded.token, type = excluded.type, changed = excluded.changed",
     )?
     .execute((tenant, &entry.token, &entry.kind, changed))?;
     Ok(true)

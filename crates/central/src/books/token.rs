@@ -2,8 +2,7 @@
 
 use super::Ledger;
 use crate::config::UnknownTokens;
-use crate::store::StoreError;
-use rusqlite::{OptionalExtension, Row};
+use crate::store::{OptionalExtension, Row, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// What is known of a token, or what a station is told of it.
@@ -101,7 +100,7 @@ impl Ledger<'_> {
             .db
             .prepare_cached(
                 "SELECT status, parent, expiry_ms FROM token
-                 WHERE tenant = ?1 AND token = ?2 AND (?3 IS NULL OR type IS NULL OR type = ?3)",
+                 WHERE tenant = ?1 AND token = ?2 AND (type IS NULL OR type = ?3 OR ?3 IS NULL)",
             )?
             .query_row((self.tenant, token, token_type), |row: &Row<'_>| {
                 Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?))
@@ -147,12 +146,13 @@ impl Ledger<'_> {
             && verdict.status == TokenStatus::Accepted
             && token_type != Some(NO_AUTHORIZATION)
         {
+            self.db.lock("token", self.tenant, &token.to_ascii_lowercase())?;
             let elsewhere: bool = self
                 .db
                 .prepare_cached(
                     "SELECT EXISTS (SELECT 1 FROM charge JOIN station ON station.id = charge.station
                      WHERE charge.token = ?1 COLLATE NOCASE AND charge.ended = 0 AND station.tenant = ?2
-                       AND charge.authorization = 'Accepted' AND charge.id IS NOT ?3)",
+                       AND charge.authorized = 'Accepted' AND charge.id IS DISTINCT FROM ?3)",
                 )?
                 .query_row((token, self.tenant, own), |row| row.get(0))?;
             if elsewhere {

@@ -1,8 +1,7 @@
 //! Messages about money that could not be read into their form. They are kept as they came, once.
 
 use super::{AlarmKind, Ledger, Stamp};
-use crate::store::StoreError;
-use rusqlite::OptionalExtension;
+use crate::store::{OptionalExtension, StoreError};
 
 impl Ledger<'_> {
     /// What the same message was answered with before.

@@ -99,11 +99,13 @@ impl Agenda {
         self.lock().stations.len()
     }
 
-    /// What the table says of a station that may not be known here.
+    /// What the table says of a station that may not be known here, or as one whose turn comes later.
     pub(super) fn note(&self, key: Key, due_ms: i64) {
         let mut inner = self.lock();
-        if !inner.stations.contains_key(&key) {
-            self.put(&mut inner, key, Entry::Due(due_ms));
+        match inner.stations.get(&key) {
+            Some(Entry::Due(known_ms)) if *known_ms <= due_ms => {}
+            Some(Entry::Due(_)) | None => self.put(&mut inner, key, Entry::Due(due_ms)),
+            Some(Entry::Away(_) | Entry::Busy { .. }) => {}
         }
     }
 

@@ -3,8 +3,7 @@
 use super::Duty;
 use crate::books::configuring::{Configuration, Refresh, Reset};
 use crate::books::local_list::LocalList;
-use crate::store::StoreError;
-use rusqlite::Connection;
+use crate::store::{Connection, StoreError};
 use std::borrow::Cow;
 use std::time::Duration;
 use switchboard_router::Outcome;

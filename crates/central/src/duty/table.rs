@@ -2,8 +2,7 @@
 
 use super::kind::kind;
 use super::{At, Duty, DutyState, Make, NewDuty, Settled};
-use crate::store::StoreError;
-use rusqlite::{Connection, Row};
+use crate::store::{Connection, Row, StoreError};
 use std::time::Duration;
 use switchboard_router::Outcome;
 use switchboard_rpc::{Registration, Version};
@@ -28,7 +27,7 @@ const COLUMNS: &str = "id, tenant, station, kind, key, version, action, payload,
     not_before_ms, due_ms, expires_ms, attempts_max, state, revision, attempts, failures, outcome, reason, owed_ms,
     changed_ms";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Duty> {
+fn read(row: &Row<'_>) -> crate::store::Sql<Duty> {
     Ok(Duty {
         id: row.get(0)?,
         tenant: row.get(1)?,
@@ -56,7 +55,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Duty> {
     })
 }
 
-fn rows(db: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Found<Vec<Duty>> {
+fn rows(db: &Connection, sql: &str, parameters: impl crate::store::Params) -> Found<Vec<Duty>> {
     let mut statement = db.prepare_cached(sql)?;
     let found = statement.query_map(parameters, read)?;
     Ok(found.collect::<Result<_, _>>()?)
@@ -81,16 +80,16 @@ pub(crate) fn owe(at: At<'_>, duty: &NewDuty<'_>) -> Found<i64> {
              SET version = excluded.version, action = excluded.action, payload = excluded.payload,
                  context = excluded.context, repeatable = excluded.repeatable, timeout_ms = excluded.timeout_ms,
                  not_before_ms = excluded.not_before_ms, due_ms = excluded.due_ms, expires_ms = excluded.expires_ms,
-                 attempts_max = excluded.attempts_max, revision = revision + 1, failures = 0,
-                 attempts = CASE state WHEN 'sending' THEN attempts ELSE 0 END,
-                 outcome = CASE state WHEN 'sending' THEN outcome END,
-                 reason = CASE state WHEN 'sending' THEN reason END,
-                 owed_ms = CASE state WHEN 'sending' THEN owed_ms ELSE excluded.owed_ms END,
-                 state = CASE state WHEN 'sending' THEN state ELSE 'open' END, changed_ms = excluded.changed_ms
+                 attempts_max = excluded.attempts_max, revision = duty.revision + 1, failures = 0,
+                 attempts = CASE duty.state WHEN 'sending' THEN duty.attempts ELSE 0 END,
+                 outcome = CASE duty.state WHEN 'sending' THEN duty.outcome END,
+                 reason = CASE duty.state WHEN 'sending' THEN duty.reason END,
+                 owed_ms = CASE duty.state WHEN 'sending' THEN duty.owed_ms ELSE excluded.owed_ms END,
+                 state = CASE duty.state WHEN 'sending' THEN duty.state ELSE 'open' END, changed_ms = excluded.changed_ms
              RETURNING id",
         )?
         .query_row(
-            rusqlite::params![
+            crate::store::params![
                 duty.tenant,
                 duty.station,
                 duty.kind,
@@ -132,7 +131,7 @@ pub(crate) fn list(
 ) -> Found<Vec<Duty>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM duty
-         WHERE tenant = ?1 AND (?2 IS NULL OR station = ?2) AND (NOT ?3 OR state IN ('open', 'sending'))
+         WHERE tenant = ?1 AND (station = ?2 OR ?2 IS NULL) AND (NOT ?3 OR state IN ('open', 'sending'))
          ORDER BY changed_ms DESC, id DESC LIMIT ?4"
     );
     rows(db, &sql, (tenant, station, open, i64::try_from(limit).unwrap_or(i64::MAX)))
@@ -154,13 +153,13 @@ pub(crate) fn is_owed(db: &Connection, tenant: &str, station: &str) -> Found<boo
     Ok(next_due(db, tenant, station)?.is_some())
 }
 
-/// Stations to which something is owed, with when it is due or expires.
-pub(super) fn agenda(db: &Connection) -> Found<Vec<(String, String, i64)>> {
+/// Stations to which something is owed that changed since then, with when it is due or expires.
+pub(super) fn agenda(db: &Connection, since_ms: i64) -> Found<Vec<(String, String, i64)>> {
     let mut statement = db.prepare_cached(
         "SELECT tenant, station, min(min(due_ms, coalesce(expires_ms, due_ms))) FROM duty
-         WHERE state = 'open' GROUP BY tenant, station",
+         WHERE state = 'open' AND changed_ms >= ?1 GROUP BY tenant, station",
     )?;
-    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let found = statement.query_map([since_ms], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
@@ -174,17 +173,66 @@ pub(super) fn next_due(db: &Connection, tenant: &str, station: &str) -> Found<Op
         .query_row([tenant, station], |row| row.get(0))?)
 }
 
+/// How long a process counts as living after it last said so. Only one that is known to be dead loses its duties, as what
+/// it sends is then sent by another: the longer, the later that happens; the shorter, the more often while it still lives.
+const LIVES_MS: i64 = 10_000;
+
+/// Tells the other processes that this one lives.
+pub(super) fn live(at: At<'_>, me: &str) -> Found<()> {
+    if at.db.is_shared() {
+        at.db
+            .prepare_cached(
+                "INSERT INTO worker (id, until_ms) VALUES (?1, ?2)
+                 ON CONFLICT (id) DO UPDATE SET until_ms = excluded.until_ms",
+            )?
+            .execute((me, at.now_ms + LIVES_MS))?;
+    }
+    Ok(())
+}
+
+/// Tells the other processes that this one ends.
+pub(super) fn leave(at: At<'_>, me: &str) -> Found<()> {
+    if at.db.is_shared() {
+        at.db
+            .prepare_cached("DELETE FROM worker WHERE id = ?1 OR until_ms < ?2")?
+            .execute((me, at.now_ms - milliseconds(KEPT)))?;
+    }
+    Ok(())
+}
+
+/// Whether a duty is still being sent by this process, and in this attempt: another one may have taken over while this
+/// one was frozen.
+pub(super) fn is_ours(at: At<'_>, duty: &Duty, me: &str) -> Found<bool> {
+    Ok(at
+        .db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM duty WHERE id = ?1 AND state = 'sending' AND owner = ?2 AND attempts = ?3)",
+        )?
+        .query_row((duty.id, me, duty.attempts), |row| row.get(0))?)
+}
+
 /// What a process that died left behind as being sent, and what is too old to be kept.
 ///
 /// What may be repeated is open again. Of the rest the outcome can be asked for by its key, as long as it is remembered;
 /// after that nobody knows.
-pub(super) fn recover(at: At<'_>) -> Found<()> {
+pub(super) fn recover(at: At<'_>, me: &str) -> Found<()> {
     let remembered = at.now_ms - milliseconds(REMEMBERED);
-    let sql = format!("SELECT {COLUMNS} FROM duty WHERE state = 'sending'");
-    for duty in rows(at.db, &sql, [])? {
+    let left = if at.db.is_shared() {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM duty
+             WHERE state = 'sending' AND owner <> ?1 AND owner NOT IN (SELECT id FROM worker WHERE until_ms > ?2)
+             ORDER BY id FOR UPDATE SKIP LOCKED"
+        );
+        rows(at.db, &sql, (me, at.now_ms))?
+    } else {
+        rows(at.db, &format!("SELECT {COLUMNS} FROM duty WHERE state = 'sending' AND owner <> ?1"), [me])?
+    };
+    for duty in left {
         if duty.repeatable || duty.changed_ms > remembered {
             at.db
-                .prepare_cached("UPDATE duty SET state = 'open', due_ms = ?2, attempts = ?3 WHERE id = ?1")?
+                .prepare_cached(
+                    "UPDATE duty SET state = 'open', due_ms = ?2, attempts = ?3, changed_ms = ?2 WHERE id = ?1",
+                )?
                 .execute((duty.id, at.now_ms, duty.attempts - u32::from(!duty.repeatable)))?;
         } else {
             settle(at, &duty, None, &Outcome::Unknown)?;
@@ -221,7 +269,7 @@ pub(super) fn expire(at: At<'_>, tenant: &str, station: &str) -> Found<u64> {
 }
 
 /// Marks the first duty that may be sent as being sent, and ends those on the way that need no call.
-pub(super) fn begin(at: At<'_>, tenant: &str, station: &str, version: Version) -> Found<Begun> {
+pub(super) fn begin(at: At<'_>, tenant: &str, station: &str, version: Version, me: &str) -> Found<Begun> {
     let booted = crate::books::query::registration(at.db, tenant, station)?;
     let registration = match booted.as_ref().and_then(|(_, registration)| registration.as_deref()) {
         Some("Pending") => Registration::Pending,
@@ -252,9 +300,9 @@ pub(super) fn begin(at: At<'_>, tenant: &str, station: &str, version: Version) -
         }
         at.db
             .prepare_cached(
-                "UPDATE duty SET state = 'sending', attempts = attempts + 1, changed_ms = ?2 WHERE id = ?1",
+                "UPDATE duty SET state = 'sending', attempts = attempts + 1, changed_ms = ?2, owner = ?3 WHERE id = ?1",
             )?
-            .execute((duty.id, at.now_ms))?;
+            .execute((duty.id, at.now_ms, me))?;
         duty.attempts += 1;
         return Ok(Begun::Call { duty: Box::new(duty), action, payload });
     }

@@ -69,7 +69,7 @@ impl Site {
 
     async fn owe(&self, change: impl Fn(&mut NewDuty<'_>) + Send + 'static) {
         let now_ms = self.now_ms.load(Ordering::Relaxed);
-        let owed = move |transaction: &rusqlite::Transaction<'_>| {
+        let owed = move |transaction: &crate::store::Transaction<'_>| {
             let mut duty = NewDuty::new("default", STATION, "plain", "1");
             duty.fixed =
                 Some(Fixed { version: Version::V16, action: "ClearCache", payload: "{}".to_owned() });
@@ -89,7 +89,7 @@ impl Site {
     }
 
     async fn state(&self) -> (DutyState, u32) {
-        let read = |db: &rusqlite::Connection| list(db, "default", None, false, 10);
+        let read = |db: &crate::store::Connection| list(db, "default", None, false, 10);
         let duty = self.central.0.store.read(read).await.unwrap().remove(0);
         (duty.state, duty.attempts)
     }

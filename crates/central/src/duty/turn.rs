@@ -59,14 +59,16 @@ async fn step(central: &Central, line: &dyn Line, key: &Key) -> Result<Step, Sto
             return Ok(Step::Next(Next::At(now_ms + FAULT_MS)));
         }
     };
-    let owner = key.clone();
+    let (owner, me) = (key.clone(), central.0.worker.clone());
     let (expired, begun, next) = store
         .write(move |transaction| {
             let at = At { db: transaction, now_ms };
             let (tenant, station) = (&*owner.0, owner.1.as_str());
+            // Of several processes only one finds it open.
+            transaction.lock_station(tenant, station)?;
             let expired = table::expire(at, tenant, station)?;
             let begun = match version {
-                Some(version) => table::begin(at, tenant, station, version)?,
+                Some(version) => table::begin(at, tenant, station, version, &me)?,
                 None => Begun::Held,
             };
             Ok((expired, begun, table::next_due(transaction, tenant, station)?))
@@ -119,12 +121,23 @@ async fn write_down(
 ) -> Result<(), StoreError> {
     loop {
         let now_ms = central.0.clock.now_ms();
-        let (settled, settling) = (duty.clone(), outcome.clone());
+        let (settled, settling, me) = (duty.clone(), outcome.clone(), central.0.worker.clone());
         let written = central
             .0
             .store
             .write(move |transaction| {
-                table::settle(At { db: transaction, now_ms }, &settled, Some(version), &settling)
+                let at = At { db: transaction, now_ms };
+                transaction.lock_station(&settled.tenant, &settled.station)?;
+                if table::is_ours(at, &settled, &me)? {
+                    table::settle(at, &settled, Some(version), &settling)?;
+                } else {
+                    tracing::info!(
+                        station = settled.station,
+                        kind = settled.kind,
+                        "a duty was taken over by another process; its outcome here does not count"
+                    );
+                }
+                Ok(())
             })
             .await;
         match written {

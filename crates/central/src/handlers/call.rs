@@ -3,14 +3,12 @@
 use crate::books::{Forgiven, Ledger, local_list, query, registration, setting};
 use crate::central::Central;
 use crate::duty;
-use crate::store::StoreError;
+use crate::store::{Connection, StoreError, Transaction};
 use bytestring::ByteString;
-use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use switchboard_messages::{Message, Request, Timestamp};
 use switchboard_router::once::Begin;
-use switchboard_router::once::sqlite::{Once, OnceError};
 use switchboard_router::{CallError, FromCall, Key, Parts, Reply};
 use switchboard_rpc::{StationId, Version};
 
@@ -120,13 +118,16 @@ impl Central {
             .0
             .store
             .write(move |transaction| {
-                let token = match call.key.as_ref().map(|key| Once::begin(transaction, key)).transpose()? {
+                let token = match call.key.as_ref().map(|key| transaction.once(key)).transpose()? {
                     None => None,
                     Some(Begin::Fresh(token)) => Some(token),
                     Some(Begin::Repeat(answer)) => return Ok(Kept::Answer(answer)),
                     Some(Begin::Stale) => return Ok(Kept::Stale),
                 };
                 let station = call.station.as_str();
+                if token.is_none() {
+                    transaction.lock_station(&call.tenant, station)?;
+                }
                 let ledger =
                     Ledger::open(transaction, &call.tenant, station, call.version.as_str(), now_ms, rules)?;
                 if gated {
@@ -141,7 +142,7 @@ impl Central {
                 let answer = work(&ledger, &call)?;
                 ledger.forgiven(&action, &call.warnings)?;
                 if let Some(token) = token {
-                    token.store_payload(transaction, &answer)?;
+                    transaction.store(token, &answer)?;
                 }
                 Ok(Kept::Answer(answer))
             })
@@ -177,7 +178,7 @@ impl Central {
             })
             .await?;
         let Some(answer) = answer else { return Ok(Reply::Silence) };
-        self.0.accepted.note(&tenant, &station, answer.contains(r#""status":"Accepted""#));
+        self.0.accepted.note(&tenant, &station, &self.0.clock, answer.contains(r#""status":"Accepted""#));
         // What waited for this is looked at now that it is in the books. The gateway holds it back until the answer is
         // written.
         if is_owed.load(Ordering::Relaxed) {
@@ -211,6 +212,7 @@ impl Central {
         }
         let write = move |transaction: &Transaction<'_>| {
             let (station, version) = (call.station.as_str(), call.version.as_str());
+            transaction.lock_station(&call.tenant, station)?;
             let ledger = Ledger::open(transaction, &call.tenant, station, version, now_ms, rules)?;
             ledger.forgiven(action, &call.warnings)?;
             look(&ledger)
@@ -231,7 +233,7 @@ impl Central {
         action: &'static str,
         call: &Call,
     ) -> Result<(), CallError> {
-        if !self.gates(call.version) || self.0.accepted.contains(&call.tenant, &call.station) {
+        if !self.gates(call.version) || self.0.accepted.contains(&call.tenant, &call.station, &self.0.clock) {
             return Ok(());
         }
         let (tenant, station, now_ms) = (call.tenant.clone(), call.station.clone(), self.0.clock.now_ms());
@@ -249,7 +251,7 @@ impl Central {
             .await
             .map_err(unkept)?;
         if Gate::Accepted.lets_through(registration.as_deref()) {
-            self.0.accepted.note(&call.tenant, &call.station, true);
+            self.0.accepted.note(&call.tenant, &call.station, &self.0.clock, true);
             return Ok(());
         }
         if asked { Ok(()) } else { Err(unregistered()) }
@@ -285,15 +287,6 @@ pub(super) fn encoded(response: &impl Message) -> Result<ByteString, StoreError>
         .encode(&mut payload)
         .map_err(|violations| StoreError::Invalid(format!("our answer is not valid: {violations}")))?;
     ByteString::try_from(payload).map_err(|_| StoreError::Invalid("our answer is not UTF-8".to_owned()))
-}
-
-impl From<OnceError> for StoreError {
-    fn from(error: OnceError) -> Self {
-        match error {
-            OnceError::Database(error) => error.into(),
-            other => Self::Invalid(other.to_string()),
-        }
-    }
 }
 
 /// A handler of a notification that is only kept: `natural` is what recognises a repeat, `None` where nothing can.

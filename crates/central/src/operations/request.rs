@@ -79,6 +79,7 @@ impl Central {
             .0
             .store
             .write(move |transaction| {
+                transaction.lock_station(&owner, identity.as_str())?;
                 let known = Ledger::of_known(transaction, &owner, identity.as_str(), now_ms)?;
                 let Some(ledger) = known else { return Ok(None) };
                 let at = duty::At { db: transaction, now_ms };

@@ -1,7 +1,12 @@
 //! What can go wrong with the store, by who must act.
 
+use super::postgres::Nature;
+use super::sql::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// What a database said, in its driver's words.
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,14 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The server in PostgreSQL's place refuses in a way that no waiting mends.
+    #[error("the books in PostgreSQL ({server}) cannot be opened: {reason}")]
+    Postgres {
+        /// Its host and database.
+        server: String,
+        /// Why.
+        reason: String,
+    },
     /// A new file could not be made.
     #[error("a new database cannot be made")]
     Create(#[from] rusqlite::Error),
@@ -73,13 +86,19 @@ pub enum StoreError {
     Full,
     /// The disk failed.
     #[error("the disk failed")]
-    Io(#[source] Arc<rusqlite::Error>),
+    Io(#[source] Cause),
     /// The disk failed for another call of the same commit.
     #[error("the disk failed for another call of the same commit")]
     RolledBack,
     /// What is stored cannot be read.
     #[error("the database is damaged")]
-    Damaged(#[source] Arc<rusqlite::Error>),
+    Damaged(#[source] Cause),
+    /// The database server cannot be reached. It is not known whether what was under way is stored.
+    #[error("the database is away")]
+    Away(#[source] Cause),
+    /// Other processes were in the way for too long.
+    #[error("another process holds what is needed")]
+    Contended(#[source] Cause),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -89,9 +108,9 @@ pub enum StoreError {
     /// What was asked for cannot be done.
     #[error("{0}")]
     Invalid(String),
-    /// SQLite refused for another reason.
+    /// The database refused for another reason.
     #[error("a statement failed")]
-    Sql(#[source] Arc<rusqlite::Error>),
+    Sql(#[source] Cause),
 }
 
 impl StoreError {
@@ -99,7 +118,12 @@ impl StoreError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Full | Self::Io(_) | Self::RolledBack | Self::Sql(_) => true,
+            Self::Full
+            | Self::Io(_)
+            | Self::RolledBack
+            | Self::Away(_)
+            | Self::Contended(_)
+            | Self::Sql(_) => true,
             Self::Damaged(_) | Self::Closed | Self::Panicked | Self::Invalid(_) => false,
         }
     }
@@ -113,6 +137,23 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Self::Io(Arc::new(error)),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(Arc::new(error)),
             _ => Self::Sql(Arc::new(error)),
+        }
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Sqlite(error) => return error.into(),
+            Error::Postgres(error) => error,
+        };
+        match error.nature() {
+            Nature::Away => Self::Away(Arc::new(error)),
+            Nature::Contended => Self::Contended(Arc::new(error)),
+            Nature::Full => Self::Full,
+            Nature::Io => Self::Io(Arc::new(error)),
+            Nature::Damaged => Self::Damaged(Arc::new(error)),
+            Nature::Other => Self::Sql(Arc::new(error)),
         }
     }
 }

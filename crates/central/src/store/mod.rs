@@ -1,14 +1,22 @@
-//! The books on disk: one writing thread with group commit, a few reading ones, all over one SQLite file.
+//! The books on disk: one writing thread with group commit, a few reading ones, over one SQLite file, or over PostgreSQL
+//! together with other processes.
 
 mod error;
 mod open;
+mod postgres;
 mod reader;
 mod schema;
+mod sql;
 mod writer;
 
 pub use error::{OpenError, StoreError};
+pub(crate) use rusqlite::params;
+pub(crate) use sql::Result as Sql;
+pub(crate) use sql::{Connection, OptionalExtension, Params, Row, Transaction};
 
-use rusqlite::{Connection, Transaction};
+use crate::clock::Clock;
+use crate::config::Database;
+use postgres::Server;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -51,6 +59,7 @@ pub(crate) struct Store {
     reads: mpsc::Sender<reader::Read>,
     counters: Arc<Counters>,
     health: Health,
+    is_shared: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -60,32 +69,60 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the file at `path`, makes it if there is none, and starts the threads.
-    pub(crate) fn open(path: &Path, limits: Limits, now_ms: i64) -> Result<Self, OpenError> {
-        let (connection, owner) = open::open_writer(path, now_ms)?;
-        let spawn_failed = |source| OpenError::Io { path: path.to_owned(), source };
+    /// Opens the books, makes them if there are none, and starts the threads. A server that is not there is waited for;
+    /// until then everything fails. `corrects`: whether the server's clock counts rather than ours.
+    pub(crate) fn open(
+        database: &Database,
+        limits: Limits,
+        clock: &Clock,
+        corrects: bool,
+    ) -> Result<(Self, Option<Clock>), OpenError> {
+        match database {
+            Database::Sqlite { path } => {
+                let (connection, owner) = open::open_writer(path, clock.now_ms())?;
+                let readers: Result<Vec<_>, _> = (0..limits.readers.max(1))
+                    .map(|_| open::open_reader(path).map(Connection::from))
+                    .collect();
+                let store = Self::start(connection.into(), Some(owner), readers?, limits);
+                Ok((store.map_err(|source| OpenError::Io { path: path.clone(), source })?, None))
+            }
+            Database::Postgres(named) => {
+                let refused = |reason| OpenError::Postgres { server: String::new(), reason };
+                let server = Server::new(named, clock.clone(), corrects).map_err(refused)?;
+                let server = Arc::new(server);
+                let (writer, readers) = postgres::open(&server, limits.readers.max(1))?;
+                let store = Self::start(writer, None, readers, limits).map_err(|source| {
+                    OpenError::Postgres { server: server.name().to_owned(), reason: source.to_string() }
+                })?;
+                Ok((store, Some(Clock::new(move || server.now_ms()))))
+            }
+        }
+    }
 
+    fn start(
+        connection: Connection,
+        owner: Option<open::Owner>,
+        readers: Vec<Connection>,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
         let (reads, received) = mpsc::channel(limits.queue_calls_max.max(1));
         let received: reader::Reads = Arc::new(Mutex::new(received));
-        for number in 0..limits.readers.max(1) {
-            let connection = open::open_reader(path)?;
+        for (number, connection) in readers.into_iter().enumerate() {
             let received = Arc::clone(&received);
             std::thread::Builder::new()
                 .name(format!("central-read-{number}"))
-                .spawn(move || reader::run(connection, &received))
-                .map_err(spawn_failed)?;
+                .spawn(move || reader::run(&connection, &received))?;
         }
-
         let (writes, queue) = mpsc::channel(limits.queue_calls_max.max(1));
         let counters = Arc::new(Counters::default());
         let shared = Arc::clone(&counters);
+        let is_shared = connection.is_shared();
         let health = Health::new("books");
         let reported = health.clone();
         std::thread::Builder::new()
             .name("central-write".to_owned())
-            .spawn(move || writer::run(connection, owner, queue, limits, &shared, &reported))
-            .map_err(spawn_failed)?;
-        Ok(Self { writes, reads, counters, health })
+            .spawn(move || writer::run(connection, owner, queue, limits, &shared, &reported))?;
+        Ok(Self { writes, reads, counters, health, is_shared })
     }
 
     /// Saves what can be read of a damaged file.
@@ -130,6 +167,11 @@ impl Store {
         } else {
             self.writes.closed().await;
         }
+    }
+
+    /// Whether other processes use the same books.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Whether the books can be written.

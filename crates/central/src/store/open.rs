@@ -147,7 +147,8 @@ pub(super) fn explain(path: &Path, source: rusqlite::Error) -> OpenError {
 }
 
 /// Moves the log into the database and empties it, so that a closed store is one file.
-pub(super) fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn checkpoint(connection: &super::Connection) -> Result<(), StoreError> {
+    let Some(connection) = connection.sqlite() else { return Ok(()) };
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use switchboard_router::once::sqlite::Once;
 pub(super) const APPLICATION: i32 = 0x5377_4365;
 
 /// Step `n` brings schema version `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[concat!(
+pub(super) const STEPS: &[&str] = &[concat!(
     include_str!("schema_1.sql"),
     include_str!("schema_duty.sql"),
     include_str!("schema_jobs.sql"),
@@ -61,6 +61,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path, now_ms: i64) -> 
             // Those of 2.x never travel to a station: they live above all that 1.6 can say.
             transaction
                 .execute("INSERT INTO counter (name, value) VALUES ('transaction_2x', ?1)", [1_i64 << 32])
+                .map_err(fault)?;
+            // Numbers of our own requests: of jobs, reports, reservations and profiles alike. One for every ten seconds,
+            // so that a station that remembers numbers of a lost file is not told them again with another meaning.
+            transaction
+                .execute("INSERT INTO counter (name, value) VALUES ('request', ?1)", [first / 10])
                 .map_err(fault)?;
         }
         let version = i64::try_from(index + 1).unwrap_or(KNOWN);

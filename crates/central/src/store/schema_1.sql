@@ -71,7 +71,7 @@ CREATE TABLE charge (
     state           TEXT,                  -- 2.x: chargingState of the latest event
     state_seq       INTEGER,               -- and which event that was
     ended           INTEGER NOT NULL DEFAULT 0,
-    authorization   TEXT,                  -- the status that answered the start
+    authorized      TEXT,                  -- the status that answered the start
     answer          TEXT,                  -- what answered the start, for its repeats
     stop_answer     TEXT,
     opened_ms       INTEGER NOT NULL,
@@ -148,16 +148,16 @@ CREATE TABLE token (
 CREATE INDEX token_accepted ON token (tenant) WHERE status = 'Accepted';
 CREATE INDEX token_by_change ON token (tenant, changed);
 
--- Notifications that only need to be kept, as they came. `natural` recognises a repeat; null where nothing can.
+-- Notifications that only need to be kept, as they came. `natural_key` recognises a repeat; null where nothing can.
 CREATE TABLE notice (
     id              INTEGER PRIMARY KEY,
     station         INTEGER NOT NULL,
     action          TEXT NOT NULL,
-    natural         TEXT,
+    natural_key     TEXT,
     payload         TEXT NOT NULL,
     received_ms     INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX notice_natural ON notice (station, action, natural) WHERE natural IS NOT NULL;
+CREATE UNIQUE INDEX notice_natural ON notice (station, action, natural_key) WHERE natural_key IS NOT NULL;
 
 -- Answers that come in parts. `part` is the seqNo, or a digest where the message has none.
 CREATE TABLE report_part (

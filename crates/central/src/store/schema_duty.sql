@@ -20,6 +20,7 @@ CREATE TABLE duty (
     revision        INTEGER NOT NULL,      -- rises when the same work is owed anew while it is under way
     attempts        INTEGER NOT NULL,      -- how often it was handed over
     failures        INTEGER NOT NULL,      -- how often in a row that was in vain
+    owner           TEXT,                  -- the process that is sending it, or did last
     outcome         TEXT,                  -- of the last attempt
     reason          TEXT,                  -- in words
     owed_ms         INTEGER NOT NULL,
@@ -27,4 +28,5 @@ CREATE TABLE duty (
     UNIQUE (tenant, station, kind, key)
 ) STRICT;
 CREATE INDEX duty_open ON duty (tenant, station, due_ms) WHERE state IN ('open', 'sending');
+CREATE INDEX duty_changed ON duty (changed_ms) WHERE state IN ('open', 'sending');
 CREATE INDEX duty_ended ON duty (changed_ms) WHERE state NOT IN ('open', 'sending');

@@ -1,9 +1,5 @@
 -- Reports and the device model, firmware and log jobs, reservations, charging profiles. Runs after schema_1.
 
--- Numbers of our own requests: of jobs, reports, reservations and profiles alike. One for every ten seconds since 2025, so
--- that a station that remembers numbers of a lost file is not told them again with another meaning.
-INSERT INTO counter (name, value) VALUES ('request', max(0, (unixepoch() - 1735689600) / 10));
-
 -- An answer that comes in parts, with or without our having asked for it.
 CREATE TABLE report (
     station         INTEGER NOT NULL,

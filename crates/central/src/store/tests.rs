@@ -1,8 +1,10 @@
 //! What the store promises, without any books in it.
 
-use super::{Limits, OpenError, Store, StoreError};
+use super::{Limits, OpenError, Store, StoreError, Transaction};
+use crate::clock::Clock;
+use crate::config::Database;
 use futures_util::future::join_all;
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -24,8 +26,13 @@ struct Bench {
 fn bench() -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/central.db");
-    let store = Store::open(&path, LIMITS, 0).unwrap();
+    let store = open(&path).unwrap();
     Bench { _folder: folder, path, store }
+}
+
+fn open(path: &Path) -> Result<Store, OpenError> {
+    let database = Database::Sqlite { path: path.to_owned() };
+    Store::open(&database, LIMITS, &Clock::new(|| 0), false).map(|(store, _)| store)
 }
 
 fn put(name: String) -> impl Fn(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static {
@@ -145,12 +152,12 @@ async fn a_full_disk_fails_what_does_not_fit_and_heals() {
 #[tokio::test]
 async fn a_file_has_one_owner() {
     let bench = bench();
-    let refused = Store::open(&bench.path, LIMITS, 0).unwrap_err();
+    let refused = open(&bench.path).unwrap_err();
     assert!(matches!(&refused, OpenError::InUse { path } if *path == bench.path));
     assert!(refused.to_string().contains("in use by another process"), "{refused}");
     bench.store.write(put("row1".to_owned())).await.unwrap();
     bench.store.close().await;
-    let again = Store::open(&bench.path, LIMITS, 0).unwrap();
+    let again = open(&bench.path).unwrap();
     assert_eq!(count(&again).await, 1);
 }
 
@@ -164,7 +171,7 @@ async fn closing_writes_what_is_queued_and_refuses_what_comes_later() {
     held.await.unwrap().unwrap();
     assert!(matches!(store.write(put("late".to_owned())).await, Err(StoreError::Closed)));
     store.close().await;
-    let again = Store::open(&path, LIMITS, 0).unwrap();
+    let again = open(&path).unwrap();
     assert_eq!(count(&again).await, 200);
 }
 
@@ -191,7 +198,7 @@ fn refusal(spoil: impl FnOnce(&Path)) -> OpenError {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("central.db");
     spoil(&path);
-    Store::open(&path, LIMITS, 0).unwrap_err()
+    open(&path).unwrap_err()
 }
 
 #[tokio::test]
@@ -199,7 +206,7 @@ async fn a_file_of_a_later_version_is_left_alone() {
     let bench = bench();
     bench.store.close().await;
     Connection::open(&bench.path).unwrap().pragma_update(None, "user_version", 4711).unwrap();
-    let refused = Store::open(&bench.path, LIMITS, 0).unwrap_err();
+    let refused = open(&bench.path).unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 4711, .. }), "{refused:?}");
     assert!(refused.to_string().contains("use a newer program"), "{refused}");
 }
@@ -228,7 +235,7 @@ async fn a_damaged_file_is_found_at_the_start() {
     let middle = bytes.len() - 3 * 4096;
     bytes[middle..middle + 4096].fill(0xa5);
     std::fs::write(&bench.path, bytes).unwrap();
-    let refused = Store::open(&bench.path, LIMITS, 0).unwrap_err();
+    let refused = open(&bench.path).unwrap_err();
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
     assert!(refused.to_string().contains("Restore a copy"), "{refused}");
 }
@@ -238,6 +245,6 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let refused = Store::open(&file.join("central.db"), LIMITS, 0).unwrap_err();
+    let refused = open(&file.join("central.db")).unwrap_err();
     assert!(matches!(&refused, OpenError::Io { path, .. } if *path == file), "{refused:?}");
 }

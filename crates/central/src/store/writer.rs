@@ -1,4 +1,4 @@
-//! The one thread that writes, and group commit.
+//! The one thread of a process that writes, and group commit.
 //!
 //! Handlers send work over a bounded queue. The thread takes what is there, does it all in one transaction, commits
 //! (one sync of the disk for all of them) and only then tells each its result. While it syncs, the next batch gathers;
@@ -9,8 +9,7 @@
 //! savepoint around each, so that a failing call costs its neighbours time and nothing else.
 
 use super::open::{Owner, checkpoint};
-use super::{Limits, StoreError};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use super::{Connection, Limits, StoreError, Transaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +34,10 @@ pub(super) trait Job: Send {
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
     /// Why it failed, if it was done and did.
     fn fault(&self) -> Option<&StoreError>;
+    /// Whether it failed because of the transaction of another process.
+    fn is_contended(&self) -> bool {
+        matches!(self.fault(), Some(StoreError::Contended(_)))
+    }
 }
 
 /// What travels over the queue.
@@ -90,8 +93,8 @@ where
 
 /// Runs until every sender is gone or a `Close` arrives.
 pub(super) fn run(
-    mut connection: Connection,
-    owner: Owner,
+    connection: Connection,
+    owner: Option<Owner>,
     mut queue: mpsc::Receiver<Message>,
     limits: Limits,
     counters: &Arc<Counters>,
@@ -99,7 +102,7 @@ pub(super) fn run(
 ) {
     let mut waiting_for_close = Vec::new();
     let mut batch: Vec<Box<dyn Job>> = Vec::new();
-    while let Some(message) = queue.blocking_recv() {
+    while let Some(message) = connection.receive(&mut queue) {
         match message {
             Message::Job(job) => batch.push(job),
             Message::Close(done) => {
@@ -109,7 +112,7 @@ pub(super) fn run(
                 continue;
             }
         }
-        waiting_for_close.extend(serve(&mut connection, &mut batch, &mut queue, limits, counters, health));
+        waiting_for_close.extend(serve(&connection, &mut batch, &mut queue, limits, counters, health));
         if !waiting_for_close.is_empty() {
             queue.close();
         }
@@ -129,7 +132,7 @@ pub(super) fn run(
 #[expect(clippy::disallowed_methods, reason = "when it was is told in the log only")]
 /// Does one batch: what is in `batch` and what else is queued, within the limits. Gives out requests to close.
 fn serve(
-    connection: &mut Connection,
+    connection: &Connection,
     batch: &mut Vec<Box<dyn Job>>,
     queue: &mut mpsc::Receiver<Message>,
     limits: Limits,
@@ -137,12 +140,17 @@ fn serve(
     health: &Health,
 ) -> Vec<oneshot::Sender<()>> {
     let mut closing = Vec::new();
+    let mut contended = Vec::new();
     let outcome = first_pass(connection, batch, queue, limits, &mut closing).and_then(|clean| {
         if clean {
             return Ok(());
         }
         counters.repeated.fetch_add(1, Ordering::Relaxed);
-        second_pass(connection, batch)
+        // Other processes hold what these need: they wait by themselves, after the others.
+        contended.extend(batch.extract_if(.., |job| job.is_contended()));
+        second_pass(connection, batch)?;
+        contended.extend(batch.extract_if(.., |job| job.is_contended()));
+        Ok(())
     });
     match &outcome {
         Ok(()) => {
@@ -161,7 +169,29 @@ fn serve(
     for job in batch.drain(..) {
         job.finish(outcome.clone());
     }
+    for mut job in contended {
+        let outcome = if outcome.is_ok() { alone(connection, &mut *job) } else { outcome.clone() };
+        let counter = if outcome.is_ok() { &counters.written } else { &counters.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        job.finish(outcome);
+    }
     closing
+}
+
+/// A job in a transaction of its own, and once more if another process is in the way again.
+fn alone(connection: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
+    for _ in 0..2 {
+        let transaction = connection.begin()?;
+        if job.run(&transaction) {
+            match transaction.commit().map_err(StoreError::from) {
+                Err(StoreError::Contended(_)) => {}
+                other => return other,
+            }
+        } else if !job.is_contended() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What befell the one job for which all were rolled back: that is what an operator has to hear.
@@ -175,14 +205,14 @@ fn of_the_disk(batch: &[Box<dyn Job>]) -> Option<&StoreError> {
 /// Everything in one transaction without savepoints; commits when all succeeded, and tells whether they did.
 #[expect(clippy::disallowed_methods, reason = "the writer bounds a batch by the time it has taken")]
 fn first_pass(
-    connection: &mut Connection,
+    connection: &Connection,
     batch: &mut Vec<Box<dyn Job>>,
     queue: &mut mpsc::Receiver<Message>,
     limits: Limits,
     closing: &mut Vec<oneshot::Sender<()>>,
 ) -> Result<bool, StoreError> {
     let begun = Instant::now();
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = connection.begin()?;
     let mut clean = true;
     let mut next = 0;
     loop {
@@ -209,16 +239,16 @@ fn first_pass(
 }
 
 /// Everything again, each with a savepoint; commits what succeeded.
-fn second_pass(connection: &mut Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn second_pass(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    let transaction = connection.begin()?;
     for job in &mut *batch {
         transaction.execute_batch("SAVEPOINT job")?;
         if !job.run(&transaction) {
-            if transaction.is_autocommit() {
-                // A full disk or a failing one: SQLite has rolled back all of it by itself.
+            if transaction.is_lost() {
+                // A full disk or a failing one, and SQLite has rolled back all of it by itself; or the server is gone.
                 return Err(StoreError::RolledBack);
             }
-            transaction.execute_batch("ROLLBACK TO job")?;
+            transaction.rollback_to("job")?;
         }
         transaction.execute_batch("RELEASE job")?;
     }

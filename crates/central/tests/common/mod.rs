@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "helpers of tests")]
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use switchboard_central::{
-    AlarmKind, Central, Clock, Config, Tag, TokenStatus, Transaction, TransactionFilter,
+    AlarmKind, Central, Clock, Config, Database, Tag, TokenStatus, Transaction, TransactionFilter,
 };
 use switchboard_router::{Answer, Context, Router};
 use switchboard_rpc::{StationId, Version};
+use switchboard_testkit::servers::Postgres;
 use tempfile::TempDir;
 
 /// 2026-01-01T00:00:00Z.
@@ -19,6 +19,7 @@ pub(crate) const NOW_MS: i64 = 1_767_225_600_000;
 
 pub(crate) struct Site {
     pub(crate) folder: TempDir,
+    pub(crate) database: Database,
     pub(crate) central: Central,
     pub(crate) router: Router,
     pub(crate) now_ms: Arc<AtomicI64>,
@@ -33,22 +34,20 @@ impl Site {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now_ms = Arc::new(AtomicI64::new(NOW_MS));
-        let central = open(folder.path().join("central.db"), &now_ms, change);
+        let sqlite = || format!("sqlite:{}", folder.path().join("central.db").display());
+        let database = Database::parse(&postgres().unwrap_or_else(sqlite)).unwrap();
+        let central = open(&database, &now_ms, change);
         let router = central.router();
         router.check().unwrap();
-        Self { folder, central, router, now_ms, generations: AtomicU64::new(1) }
+        Self { folder, database, central, router, now_ms, generations: AtomicU64::new(1) }
     }
 
     /// Closes the books and opens them again.
     pub(crate) async fn reopened(self, change: impl FnOnce(&mut Config)) -> Self {
         self.central.close().await;
-        let central = open(self.path(), &self.now_ms, change);
+        let central = open(&self.database, &self.now_ms, change);
         let router = central.router();
         Self { central, router, ..self }
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("central.db")
     }
 
     pub(crate) fn pass(&self, ms: i64) {
@@ -107,8 +106,28 @@ impl Site {
     }
 }
 
-fn open(path: PathBuf, now_ms: &Arc<AtomicI64>, change: impl FnOnce(&mut Config)) -> Central {
-    let mut config = Config::at(path);
+/// Whether the tests run over PostgreSQL: the test `postgres` is made of the others.
+const ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
+
+/// A database of its own, where there is PostgreSQL. The first one makes the tables, and the others are copies of it.
+fn postgres() -> Option<String> {
+    static FIRST: OnceLock<()> = OnceLock::new();
+    let server = if ON_POSTGRES { Postgres::shared("postgres").unwrap()? } else { return None };
+    FIRST.get_or_init(|| {
+        let url = format!("postgres://postgres@{}/template1", server.address());
+        let central = open(&Database::parse(&url).unwrap(), &Arc::new(AtomicI64::new(NOW_MS)), |_| ());
+        drop(central);
+        // A database is copied only while nobody is connected to it.
+        let users = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'template1'";
+        while server.psql("postgres", users).unwrap() != "0" {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    });
+    Some(server.database().unwrap())
+}
+
+fn open(database: &Database, now_ms: &Arc<AtomicI64>, change: impl FnOnce(&mut Config)) -> Central {
+    let mut config = Config::with(database.clone());
     change(&mut config);
     let now_ms = Arc::clone(now_ms);
     Central::open_with_clock(config, Clock::new(move || now_ms.load(Ordering::Relaxed))).unwrap()

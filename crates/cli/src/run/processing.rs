@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use prometheus_client::registry::Registry;
 use std::{num::NonZeroU32, sync::Arc};
 use switchboard_bus::Commander;
-use switchboard_central::{Attendance, Central};
+use switchboard_central::{Attendance, Central, Database, Server};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
 use switchboard_worker::Worker;
@@ -30,17 +30,14 @@ pub(super) struct Processing {
 /// Opens the books.
 pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> {
     let mut config = settings.central.clone();
-    match settings.database_place() {
-        DatabasePlace::Sqlite(path) => config.path = path,
-        place @ DatabasePlace::Postgres(_) => {
-            return Err(Failure::new(
-                crate::exit::Exit::Configuration,
-                format!(
-                    "--database {place} cannot be used: this version of switchboard has no driver for it"
-                ),
-            ));
+    config.database = match settings.database_place() {
+        DatabasePlace::Sqlite(path) => Database::Sqlite { path },
+        DatabasePlace::Postgres(urls) => {
+            let access = &settings.database_access;
+            let password = access.password.as_ref().map(|password| password.0.clone());
+            Database::Postgres(Server { urls, user: access.user.clone(), password })
         }
-    }
+    };
     let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;
     let opened = opened.context("the books cannot be opened")?;
     opened.map_err(super::store::books_failure)

@@ -13,7 +13,7 @@
 //!         Begin::Stale => return Ok(Reply::Silence),
 //!     };
 //!     transaction.execute("UPDATE counter SET value = value + 1", &[]).await?;   // the effect
-//!     token.store(&mut transaction, &response).await?;                           // and the answer, or neither
+//!     token.store(&transaction, &response).await?;                               // and the answer, or neither
 //!     transaction.commit().await?;
 //!     Ok(Reply::New(response))
 //! }
@@ -27,7 +27,7 @@ use super::{Begin, JOURNAL_ROWS_MAX, Last, Verdict, stored};
 use crate::Key;
 use switchboard_messages::{Message, Violations};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row, Statement, Transaction};
+use tokio_postgres::{Client, Error, GenericClient, Row, Statement, Transaction};
 
 /// Remembers which call of each station was the last to have its effect, and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,6 @@ pub struct Token<'a> {
     key: &'a Key,
     /// The keys that were the last before this one, as they are stored.
     earlier: Vec<u8>,
-    statements: Option<&'a Statements>,
 }
 
 /// What `Once` asks, prepared on one connection: spares the server reading and planning it for each call.
@@ -95,21 +94,22 @@ impl Once {
         Self::decide(transaction, None, key).await
     }
 
-    /// As [`begin`](Self::begin), on the connection on which the statements were prepared.
+    /// As [`begin`](Self::begin), on the connection on which the statements were prepared. This may be a client on which a
+    /// transaction was begun by hand.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
     pub async fn begin_prepared<'a>(
-        transaction: &mut Transaction<'_>,
-        statements: &'a Statements,
+        transaction: &impl GenericClient,
+        statements: &Statements,
         key: &'a Key,
     ) -> Result<Begin<Token<'a>>, Error> {
         Self::decide(transaction, Some(statements), key).await
     }
 
     async fn decide<'a>(
-        transaction: &Transaction<'_>,
-        statements: Option<&'a Statements>,
+        transaction: &impl GenericClient,
+        statements: Option<&Statements>,
         key: &'a Key,
     ) -> Result<Begin<Token<'a>>, Error> {
         let (tenant, station) = (&*key.tenant, key.station.as_str());
@@ -145,7 +145,26 @@ impl Once {
                 }
             }
         }
-        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key), statements }))
+        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key) }))
+    }
+
+    /// Locks a station's row, for what changes its things without being a call of it: until the end of the transaction no
+    /// call of the station has its effect.
+    ///
+    /// # Errors
+    /// When the database fails. The transaction must be rolled back.
+    pub async fn lock(
+        transaction: &impl GenericClient,
+        statements: &Statements,
+        tenant: &str,
+        station: &str,
+    ) -> Result<(), Error> {
+        let of_station: [&(dyn ToSql + Sync); 2] = [&tenant, &station];
+        if LOCK.row(transaction, Some(statements), &of_station).await?.is_none() {
+            INSERT.row(transaction, Some(statements), &of_station).await?;
+            LOCK.row(transaction, Some(statements), &of_station).await?;
+        }
+        Ok(())
     }
 
     /// The highest generation whose call had its effect; 0 if none had.
@@ -171,7 +190,7 @@ impl Token<'_> {
     /// When the answer is not valid or the database fails. The transaction must be rolled back.
     pub async fn store(
         self,
-        transaction: &mut Transaction<'_>,
+        transaction: &impl GenericClient,
         answer: &impl Message,
     ) -> Result<(), OnceError> {
         let mut payload = Vec::with_capacity(128);
@@ -184,9 +203,30 @@ impl Token<'_> {
     ///
     /// # Errors
     /// When the database fails. The transaction must be rolled back.
-    pub async fn store_payload(self, transaction: &mut Transaction<'_>, payload: &str) -> Result<(), Error> {
-        let Self { key, earlier, statements } = self;
-        let transaction = &*transaction;
+    pub async fn store_payload(self, transaction: &impl GenericClient, payload: &str) -> Result<(), Error> {
+        self.keep(transaction, None, payload).await
+    }
+
+    /// As [`store_payload`](Self::store_payload), on the connection on which the statements were prepared.
+    ///
+    /// # Errors
+    /// When the database fails. The transaction must be rolled back.
+    pub async fn store_prepared(
+        self,
+        transaction: &impl GenericClient,
+        statements: &Statements,
+        payload: &str,
+    ) -> Result<(), Error> {
+        self.keep(transaction, Some(statements), payload).await
+    }
+
+    async fn keep(
+        self,
+        transaction: &impl GenericClient,
+        statements: Option<&Statements>,
+        payload: &str,
+    ) -> Result<(), Error> {
+        let Self { key, earlier } = self;
         let (tenant, station) = (&*key.tenant, key.station.as_str());
         let (generation, seq) = (stored(key.generation), stored(key.seq));
         if let Some(journal) = key.journal {
@@ -217,7 +257,7 @@ impl Query {
     /// Asks; in one round trip, also where nothing was prepared.
     async fn row(
         &self,
-        transaction: &Transaction<'_>,
+        transaction: &impl GenericClient,
         statements: Option<&Statements>,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Option<Row>, Error> {

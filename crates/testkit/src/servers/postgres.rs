@@ -57,6 +57,37 @@ impl Postgres {
         Ok(Some(Self { server, programs, databases: AtomicU64::new(0) }))
     }
 
+    /// One for all tests of this process, for those that neither stop nor freeze it; none if `test` has to be skipped. Its
+    /// disk is not waited for: it loses what a power cut takes.
+    ///
+    /// # Errors
+    /// It does not start, or is missing though the tests were told that it is there.
+    pub fn shared(test: &str) -> Result<Option<&'static Self>> {
+        static SHARED: std::sync::Mutex<Option<Option<&'static Postgres>>> = std::sync::Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = *shared {
+            return Ok(known);
+        }
+        // Also from within a runtime, in which no other may be waited for.
+        let started = std::thread::scope(|scope| {
+            let start = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(Self::start(test))
+            };
+            scope.spawn(start).join().map_err(|_| anyhow::anyhow!("the thread that starts it panicked"))
+        })??;
+        let known = match started {
+            Some(server) => {
+                server.psql("postgres", "ALTER SYSTEM SET fsync = off")?;
+                server.psql("postgres", "SELECT pg_reload_conf()")?;
+                Some(&*Box::leak(Box::new(server)))
+            }
+            None => None,
+        };
+        *shared = Some(known);
+        Ok(known)
+    }
+
     /// Makes an empty database: how clients reach it.
     ///
     /// # Errors

@@ -1,0 +1,302 @@
+//! A thread's connection, and the small runtime that turns it.
+
+use super::{ANSWER, BACK_OFF, CONNECT, Error, IDLE, LOCK, Server, Value, schema};
+use crate::store::sql::{self, Token};
+use futures_util::TryStreamExt;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use switchboard_router::Key;
+use switchboard_router::once::Begin;
+use switchboard_router::once::postgres::{self as once, Once, Statements};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls, Row};
+
+pub(crate) type Statement = tokio_postgres::Statement;
+
+/// A connection that is made anew when it is lost; never within a transaction.
+pub(crate) struct Session {
+    runtime: Runtime,
+    server: Arc<Server>,
+    live: RefCell<Option<Live>>,
+    /// When the next attempt to connect may be made, and how long after that the one after it.
+    next: Cell<(Instant, Duration)>,
+    /// Something failed in the present transaction. PostgreSQL then turns its commit into a rollback without a word.
+    spoilt: Cell<bool>,
+}
+
+struct Live {
+    client: Client,
+    once: Statements,
+    statements: RefCell<HashMap<String, Statement>>,
+    connection: JoinHandle<()>,
+}
+
+/// What a statement gave.
+pub(crate) struct Given {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) changed: usize,
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a session waits before it connects again")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Session {
+    /// One that is not connected yet.
+    pub(crate) fn new(server: Arc<Server>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let next = Cell::new((now(), BACK_OFF.0));
+        Ok(Self { runtime, server, live: RefCell::new(None), next, spoilt: Cell::new(false) })
+    }
+
+    /// Connects, unless that was tried in vain a moment ago.
+    pub(crate) fn ensure(&self) -> Result<(), Error> {
+        if self.live.borrow().as_ref().is_some_and(|live| !live.client.is_closed()) {
+            return Ok(());
+        }
+        let (next, back_off) = self.next.get();
+        if now() < next {
+            return Err(Error::Away(format!("{} was not there a moment ago", self.server.name)));
+        }
+        self.live.replace(None);
+        match self.runtime.block_on(connect(&self.server)) {
+            Ok(live) => {
+                self.live.replace(Some(live));
+                self.next.set((now(), BACK_OFF.0));
+                self.server.is_there();
+                Ok(())
+            }
+            Err(error) => {
+                self.next.set((now() + back_off, (back_off * 2).min(BACK_OFF.1)));
+                self.server.is_away(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The next message. Meanwhile the connection is looked after.
+    pub(crate) fn receive<T>(&self, queue: &mut mpsc::Receiver<T>) -> Option<T> {
+        enum Woken<T> {
+            Message(Option<T>),
+            Lost,
+            Again,
+        }
+        loop {
+            let mut live = self.live.borrow_mut();
+            let pause = self.next.get().0.saturating_duration_since(now());
+            let woken = self.runtime.block_on(async {
+                match live.as_mut() {
+                    Some(live) => tokio::select! {
+                        biased;
+                        message = queue.recv() => Woken::Message(message),
+                        _ = &mut live.connection => Woken::Lost,
+                    },
+                    None => tokio::select! {
+                        biased;
+                        message = queue.recv() => Woken::Message(message),
+                        () = tokio::time::sleep(pause) => Woken::Again,
+                    },
+                }
+            });
+            drop(live);
+            match woken {
+                Woken::Message(message) => return message,
+                Woken::Lost => {
+                    self.live.replace(None);
+                }
+                // How it went is told by the server's state.
+                Woken::Again => drop(self.ensure()),
+            }
+        }
+    }
+
+    /// The statement, in the words of PostgreSQL.
+    pub(crate) fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        if let Some(known) = live.statements.borrow().get(sql) {
+            return Ok(known.clone());
+        }
+        // `?1` to `$1`: no statement of the books has a question mark of another meaning.
+        let statement = self.block(live.client.prepare(&sql.replace('?', "$")))?;
+        live.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs a statement.
+    pub(crate) fn run(&self, statement: &Statement, values: Vec<Value<'_>>) -> Result<Given, Error> {
+        let live = self.live.borrow();
+        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
+        self.block(async {
+            let mut stream = std::pin::pin!(client.query_raw(statement, values).await?);
+            let mut rows = Vec::new();
+            while let Some(row) = stream.try_next().await? {
+                rows.push(row);
+            }
+            let changed = stream.rows_affected().unwrap_or(0);
+            Ok(Given { rows, changed: usize::try_from(changed).unwrap_or(usize::MAX) })
+        })
+    }
+
+    /// Runs statements without parameters.
+    pub(crate) fn batch(&self, sql: &str) -> Result<(), Error> {
+        let live = self.live.borrow();
+        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
+        self.block(client.batch_execute(sql))
+    }
+
+    /// Begins a transaction, on a new connection if the old one is lost.
+    pub(crate) fn begin(&self, reads: bool) -> Result<(), Error> {
+        let sql = if reads { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
+        self.ensure()?;
+        let mut begun = self.batch(sql);
+        // It was lost since it was used last, which shows only now.
+        if begun.is_err() && self.is_lost() && self.ensure().is_ok() {
+            begun = self.batch(sql);
+        }
+        self.spoilt.set(begun.is_err());
+        begun
+    }
+
+    /// Undoes what was done since a savepoint.
+    pub(crate) fn rollback_to(&self, savepoint: &str) -> Result<(), Error> {
+        self.batch(&format!("ROLLBACK TO {savepoint}"))?;
+        self.spoilt.set(false);
+        Ok(())
+    }
+
+    pub(crate) fn commit(&self) -> Result<(), Error> {
+        let live = self.live.borrow();
+        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
+        if self.spoilt.get() {
+            return Err(Error::Spoilt);
+        }
+        self.block(client.batch_execute("COMMIT"))
+    }
+
+    /// Takes back what was done. A connection on which that fails is given up.
+    pub(crate) fn rollback(&self) {
+        if self.live.borrow().is_some() && self.batch("ROLLBACK").is_err() {
+            self.live.replace(None);
+        }
+    }
+
+    /// Whether the transaction that was begun is gone with its connection.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.live.borrow().as_ref().is_none_or(|live| live.client.is_closed())
+    }
+
+    pub(crate) fn once<'a>(&self, key: &'a Key) -> Result<Begin<Token<'a>>, sql::Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        Ok(match self.block(Once::begin_prepared(&live.client, &live.once, key))? {
+            Begin::Fresh(token) => Begin::Fresh(Token::Postgres(token)),
+            Begin::Repeat(answer) => Begin::Repeat(answer),
+            Begin::Stale => Begin::Stale,
+        })
+    }
+
+    pub(crate) fn store(&self, token: once::Token<'_>, answer: &str) -> Result<(), Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block(token.store_prepared(&live.client, &live.once, answer))
+    }
+
+    pub(crate) fn lock_station(&self, tenant: &str, station: &str) -> Result<(), Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block(Once::lock(&live.client, &live.once, tenant, station))
+    }
+
+    pub(crate) fn generation_max(&self) -> Result<u64, Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block(Once::generation_max(&live.client))
+    }
+
+    fn gone(&self) -> Error {
+        Error::Away(format!("the connection to {} is lost", self.server.name))
+    }
+
+    /// Waits for an answer. One that does not come in time never will: what it did is not known, and the connection ends.
+    fn block<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+        let answer = self.runtime.block_on(async {
+            tokio::select! {
+                answer = answer => answer.map_err(Error::from),
+                () = tokio::time::sleep(ANSWER) => {
+                    if let Some(live) = &*self.live.borrow() {
+                        live.connection.abort();
+                    }
+                    Err(Error::Away(format!("{} has not answered for {ANSWER:?}", self.server.name)))
+                }
+            }
+        });
+        if answer.is_err() {
+            self.spoilt.set(true);
+        }
+        answer
+    }
+}
+
+async fn connect(server: &Server) -> Result<Live, Error> {
+    let mut failed = Error::Away("nobody knows where it is".to_owned());
+    for config in &server.configs {
+        match connect_to(server, config).await {
+            Ok(live) => return Ok(live),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_to(server: &Server, config: &tokio_postgres::Config) -> Result<Live, Error> {
+    let connected = tokio::time::timeout(2 * CONNECT, async {
+        let (client, connection) = config.connect(NoTls).await?;
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection to PostgreSQL ended");
+            }
+        });
+        client.batch_execute(&settings()).await?;
+        let asked_ms = server.own_ms();
+        let row = client
+            .query_one("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", &[])
+            .await?;
+        server.clock_said(row.try_get(0)?, asked_ms);
+        let found = schema::make(&client, server.now_ms()).await?;
+        if found > schema::KNOWN {
+            return Err(Error::Away(format!(
+                "the books in {} have schema version {found}, and this program knows versions up to {}; use a newer \
+                 program",
+                server.name,
+                schema::KNOWN
+            )));
+        }
+        let once = Once::prepare(&client).await?;
+        Ok(Live { client, once, statements: RefCell::default(), connection })
+    });
+    match connected.await {
+        Ok(connected) => connected,
+        Err(_) => Err(Error::Away(format!("{} does not answer", server.name))),
+    }
+}
+
+/// What every connection is set to. What is answered is on the server's disk, also where the server says otherwise.
+fn settings() -> String {
+    format!(
+        "SELECT set_config('search_path', '{schema}', false),
+               set_config('default_transaction_isolation', 'read committed', false),
+               set_config('idle_in_transaction_session_timeout', '{idle}', false),
+               set_config('lock_timeout', '{lock}', false);
+        SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        schema = schema::SCHEMA,
+        idle = IDLE.as_millis(),
+        lock = LOCK.as_millis(),
+    )
+}
