@@ -123,7 +123,8 @@ pub struct Options {
     pub time_to_live: Duration,
     /// Which queue of the connection.
     pub lane: Lane,
-    /// Names the command for [`Commander::cancel`]. By default a new UUID.
+    /// Names the command for [`Commander::cancel`]. By default a new UUID. One of your own must be new too: a command
+    /// whose id came to a gateway minutes ago is taken for one that the bus delivered twice.
     pub id: Option<ByteString>,
     /// The idempotency key: a command of this key goes to the station once, whoever sends it again gets the outcome of
     /// the first. It is then the id, too.

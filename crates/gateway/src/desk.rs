@@ -242,7 +242,8 @@ impl Desk {
             State::BackingOff { until } if now >= *until => self.action = Some(hand.hand_over(now)),
             State::HandedOver { since, check } if now >= *check => {
                 match presence.holding(hand.seq, *since, now) {
-                    Holding::Held => *check = now + rules.beat,
+                    // Half of it, as it may die right after this one.
+                    Holding::Held => *check = now + rules.beat / 2,
                     Holding::Unsure(until) => *check = until.max(now + CHECK_MIN),
                     Holding::Lost => {
                         // It was not given back, so somebody was there.

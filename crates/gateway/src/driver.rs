@@ -11,7 +11,7 @@ use crate::{
     liveness::{Liveness, Sign},
     metrics::{By, Cause},
     registry::{Handle, Parcel},
-    sends::Sends,
+    sends::{Sends, Waiting},
     shared::{Shared, now},
     socket::{Input, Lost, Socket},
     tap::{Seen, Unprocessed},
@@ -448,6 +448,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             desk::End::Close => (By::Close, Some(Unprocessed::Closed)),
         };
         self.shared.metrics.ended(by);
+        if !matches!(end, desk::End::Local) && self.shared.workers.alive(now) == 0 {
+            // A broker may hold calls for workers that are frozen or gone.
+            self.shared.processing_is_away(now);
+        }
         if let Some(unprocessed) = unprocessed
             && self.shared.tap.is_open()
         {
@@ -783,7 +787,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
     /// Hands on what nobody answers, and keeps it until processing says that it was dealt with.
     fn take_send(&mut self, sent: Sent, now: Instant) {
         let Sent { seq, action, frame, received, .. } = sent;
-        self.publish_send(seq, &action, frame.clone(), received, 1);
+        self.publish_send(seq, &action, frame.clone(), received, 1, now);
         if !self.sends.get_or_insert_default().take(seq, action, frame, received, now) {
             self.shared.metrics.sends_lost.inc();
             tracing::debug!(station = %self.handle.key.station, "more SENDs than processing takes; the oldest goes");
@@ -797,11 +801,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         frame: ByteString,
         received: Instant,
         attempt: u32,
+        now: Instant,
     ) {
         let mut metadata = self.metadata(Kind::Send, action);
         metadata.seq = Some(seq);
         metadata.attempt = attempt;
         metadata.received_at_ms = Some(self.shared.clock.wall_ms(received));
+        let deadline = received + self.shared.rules.answer_deadline;
+        metadata.remaining = Some(deadline.saturating_duration_since(now));
         self.shared.tell(self.call_address(), Envelope::new(metadata, frame.into_bytes()));
     }
 
@@ -817,7 +824,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         }
         for waiting in again {
             self.shared.metrics.handed_over_again.inc();
-            self.publish_send(waiting.seq, &waiting.action, waiting.frame, waiting.received, waiting.attempt);
+            let Waiting { seq, action, frame, received, attempt, .. } = waiting;
+            self.publish_send(seq, &action, frame, received, attempt, now);
         }
     }
 

@@ -54,6 +54,7 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         seconds = seconds.wrapping_add(1);
         let now = now();
         follow_the_clock(&shared, now).await;
+        shared.tell_again(now);
         let p99 = shared.patience.reckon(seconds.is_multiple_of(10));
         shared.metrics.answer_p99_seconds.set(p99.as_secs_f64());
         shared.metrics.workers.set(i64::try_from(shared.workers.alive(now)).unwrap_or(i64::MAX));
@@ -138,10 +139,16 @@ pub(crate) async fn watch_bus(shared: Arc<Shared>, stop: CancellationToken) {
         match present {
             State::Connected => {
                 tracing::info!("the bus is back");
+                // Whether anybody takes calls, the next one shows.
+                shared.processing_is_back();
+                shared.tell_again(now());
                 shared.registry.tell_bus_back();
                 shared.journal.wake();
             }
-            other => tracing::warn!(state = ?other, "the bus is away"),
+            other => {
+                tracing::warn!(state = ?other, "the bus is away");
+                shared.processing_is_away(now());
+            }
         }
         before = present;
     }

@@ -109,6 +109,15 @@ fn returned(shared: &Shared, key: &StationKey, metadata: &Metadata) {
 
 fn command(shared: &Shared, key: &StationKey, envelope: Envelope) {
     let is_cancellation = envelope.body.is_empty();
+    // One of the outbox is written once by what the outbox says of it.
+    if !is_cancellation
+        && !envelope.metadata.outbox
+        && let Some(id) = &envelope.metadata.command_id
+        && !shared.recent.is_new((&key.tenant, &key.station, id), now())
+    {
+        tracing::debug!(station = %key.station, %id, "the bus delivered a command again");
+        return;
+    }
     let Some(handle) = shared.registry.find(key) else {
         // One of the outbox stays there for the station's next connection.
         if !is_cancellation && !envelope.metadata.outbox {

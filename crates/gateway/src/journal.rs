@@ -97,7 +97,7 @@ impl Journal {
 
     /// Learns how many entries a station has that has just connected.
     pub(crate) async fn look_up(&self, shared: &Shared, key: &StationKey) {
-        if self.entries() == 0 {
+        if self.entries() == 0 && !shared.config.shared_directory {
             return;
         }
         let before = self.book().appended;
@@ -111,6 +111,10 @@ impl Journal {
                     book.stations.entry(key.clone()).or_insert(count);
                 }
                 self.counted(&book);
+                drop(book);
+                // They are this gateway's to work off now.
+                self.entries.fetch_max(count, Ordering::Relaxed);
+                self.wake();
             }
             Err(error) => tracing::warn!(%error, "the journal could not be counted"),
         }
@@ -167,6 +171,16 @@ impl Journal {
             if count == 0 {
                 book.stations = HashMap::new();
             }
+            self.counted(&book);
+        }
+    }
+
+    /// A round came to the end and found entries of these stations only. Others may have been worked off by another
+    /// gateway.
+    fn found(&self, stations: &HashSet<StationKey>, appended: u64) {
+        let mut book = self.book();
+        if book.appended == appended {
+            book.stations.retain(|station, _| stations.contains(station));
             self.counted(&book);
         }
     }
@@ -246,6 +260,8 @@ async fn round(shared: &Shared) -> Round {
     }
     let mut progress = Round::Stuck;
     let mut after = 0;
+    let appended = shared.journal.book().appended;
+    let mut found: HashSet<StationKey> = HashSet::new();
     // Their entries wait behind one that processing fails at. Those of others do not.
     let mut stuck: HashSet<StationKey> = HashSet::new();
     loop {
@@ -257,6 +273,7 @@ async fn round(shared: &Shared) -> Round {
             }
         };
         let Some(last) = page.last() else {
+            shared.journal.found(&found, appended);
             if after == 0 {
                 shared.journal.recount(shared).await;
                 return Round::Empty;
@@ -268,6 +285,10 @@ async fn round(shared: &Shared) -> Round {
         let mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>> = BTreeMap::new();
         for entry in page.into_iter().filter(|entry| !stuck.contains(&entry.key)) {
             stations.entry(entry.key.clone()).or_default().push_back(entry);
+        }
+        found.extend(stations.keys().cloned());
+        if shared.config.shared_directory {
+            stations = ours(shared, stations).await;
         }
         let mut waiting = stations.into_iter();
         let mut working: FuturesUnordered<_> = waiting
@@ -292,10 +313,36 @@ async fn round(shared: &Shared) -> Round {
             }
         }
         drop(working);
+        if is_last && !unheard {
+            found.extend(stuck.iter().cloned());
+            shared.journal.found(&found, appended);
+        }
         if unheard || is_last || stuck.len() > STUCK_MAX {
             return progress;
         }
     }
+}
+
+/// Without the stations that another gateway has: what is theirs is worked off there, before what they say next.
+async fn ours(
+    shared: &Shared,
+    mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>>,
+) -> BTreeMap<StationKey, VecDeque<JournalEntry>> {
+    let now_ms = shared.clock.wall_ms(now());
+    let elsewhere: Vec<StationKey> = futures_util::stream::iter(stations.keys().cloned())
+        .map(|key| async move {
+            // Not knowing is no reason to leave it.
+            let location = shared.directory.locate(&key, now_ms).await.ok().flatten();
+            location.is_some_and(|location| location.connection.gateway != shared.name).then_some(key)
+        })
+        .buffer_unordered(STATIONS_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    for key in elsewhere {
+        stations.remove(&key);
+    }
+    stations
 }
 
 /// Works entries of one station off, in order, until one must wait; how many were done, and how the last one went.

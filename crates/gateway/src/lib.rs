@@ -49,6 +49,7 @@ mod mailbox;
 mod metrics;
 mod patience;
 mod presence;
+mod recent;
 mod registry;
 mod sends;
 mod shared;

@@ -174,7 +174,9 @@ async fn decide(
         return Err(Refusal::Draining);
     }
     let now = now();
-    if config.refuse_upgrades_after.is_some_and(|limit| shared.processing_away_for(now) > limit) {
+    if config.refuse_upgrades_after.is_some_and(|limit| shared.processing_away_for(now) > limit)
+        && !shared.may_try(now)
+    {
         return Err(Refusal::ProcessingAway);
     }
     let place = shared.limits.enter(address, &offer.key.tenant, now)?;

@@ -10,16 +10,18 @@ use crate::{
     metrics::Metrics,
     patience::Patience,
     presence::Workers,
+    recent::Recent,
     registry::{Handle, Registry},
     tap::{Record, Seen, Tap},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::{
+    collections::VecDeque,
     fmt,
     future::Future as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     task::{Context, Waker},
@@ -49,8 +51,14 @@ pub(crate) struct Shared {
     pub(crate) tap: Tap,
     pub(crate) clock: Clock,
     pub(crate) draining: AtomicBool,
+    /// Commands that came lately.
+    pub(crate) recent: Recent,
+    /// Outcomes that the bus did not take.
+    undelivered: Arc<Mutex<VecDeque<Undelivered>>>,
     /// Since when nobody takes calls, in milliseconds of the monotonic clock; 0 while somebody does.
     away_since_ms: AtomicI64,
+    /// When the last station was let in although nobody takes calls, likewise.
+    tried_ms: AtomicI64,
     /// The tasks of connections, and what they leave behind for a moment.
     pub(crate) tasks: TaskTracker,
 }
@@ -96,7 +104,10 @@ impl Shared {
             tap: Tap::default(),
             clock: Clock::new(now, wall),
             draining: AtomicBool::new(false),
+            recent: Recent::new(now),
+            undelivered: Arc::default(),
             away_since_ms: AtomicI64::new(0),
+            tried_ms: AtomicI64::new(0),
             tasks: TaskTracker::new(),
             config,
             bus,
@@ -123,6 +134,43 @@ impl Shared {
         }
     }
 
+    /// Tells an outcome, and keeps it for a while if the bus does not take it: whoever waits for it may be about to
+    /// return, as the bus is.
+    fn tell_surely(&self, to: Address, envelope: Envelope, until: Instant) {
+        let (bus, undelivered) = (Arc::clone(&self.bus), Arc::clone(&self.undelivered));
+        let mut publishing = Box::pin(async move {
+            match bus.publish(to.clone(), envelope.clone()).await {
+                Err(error) if error.is_retryable() => {
+                    let mut waiting = undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+                    if waiting.len() >= UNDELIVERED_MAX {
+                        // Its sender learns that nobody knows.
+                        waiting.pop_front();
+                    }
+                    waiting.push_back(Undelivered { to, envelope, until });
+                }
+                Ok(()) | Err(PublishError::Closed) => {}
+                Err(error) => tracing::warn!(%error, "an outcome could not be published"),
+            }
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        if publishing.as_mut().poll(&mut context).is_pending() {
+            self.tasks.spawn(publishing);
+        }
+    }
+
+    /// Tries again to tell the outcomes that the bus did not take.
+    pub(crate) fn tell_again(&self, now: Instant) {
+        let waiting = {
+            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *undelivered)
+        };
+        for Undelivered { to, envelope, until } in waiting {
+            if now < until {
+                self.tell_surely(to, envelope, until);
+            }
+        }
+    }
+
     /// Tells whoever sent a command what became of it.
     pub(crate) fn tell_outcome(&self, command: Box<Metadata>, outcome: OutcomeKind, frame: Bytes) {
         self.metrics.commanded(outcome);
@@ -139,7 +187,8 @@ impl Shared {
         metadata.outcome = Some(outcome);
         metadata.traceparent = command.traceparent;
         metadata.tracestate = command.tracestate;
-        self.tell(Address::Inbox(reply_to), Envelope::new(metadata, frame));
+        let until = now() + UNDELIVERED_TIME;
+        self.tell_surely(Address::Inbox(reply_to), Envelope::new(metadata, frame), until);
     }
 
     /// Tells whoever cares that a connection began or ended.
@@ -199,6 +248,16 @@ impl Shared {
         }
     }
 
+    /// Whether a station is to be let in now although nobody takes calls. One now and then: workers that give no signs of
+    /// life are found by its first call only.
+    pub(crate) fn may_try(&self, now: Instant) -> bool {
+        let now_ms = self.clock.since_base(now);
+        let last_ms = self.tried_ms.load(Ordering::Relaxed);
+        let pause_ms = i64::try_from(self.config.retry_after.as_millis()).unwrap_or(i64::MAX);
+        let due = now_ms - last_ms.max(self.away_since_ms.load(Ordering::Relaxed)) >= pause_ms;
+        due && self.tried_ms.compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// How long nobody has taken calls.
     pub(crate) fn processing_away_for(&self, now: Instant) -> Duration {
         match self.away_since_ms.load(Ordering::Relaxed) {
@@ -216,6 +275,19 @@ impl Shared {
         f64::from(partition) / f64::from(u16::MAX)
     }
 }
+
+/// An outcome that the bus did not take.
+struct Undelivered {
+    to: Address,
+    envelope: Envelope,
+    until: Instant,
+}
+
+/// Outcomes that wait for the bus. There are hardly more than commands that were in hand when it went; beyond this the
+/// oldest is forgotten.
+const UNDELIVERED_MAX: usize = 16_384;
+/// Then its sender has given up.
+const UNDELIVERED_TIME: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -300,10 +300,10 @@ async fn c08_ids_of_ours_are_uuids_and_never_the_same() {
     let _processing = world.obliging().await;
     let (mut station, commander) = ready(&world).await;
     let mut ids = std::collections::HashSet::new();
-    // Also of the same command by the same name: its name is not its id on the wire.
-    let options = Options { id: Some("mine".into()), ..Options::default() };
-    for _ in 0..20 {
-        let waiting = send(&commander, "ClearCache", options.clone());
+    for number in 0..20 {
+        // Its name is not its id on the wire.
+        let options = Options { id: Some(format!("mine-{number}").into()), ..Options::default() };
+        let waiting = send(&commander, "ClearCache", options);
         let (call, _) = called(&mut station).await;
         let id = uuid::Uuid::parse_str(&call).unwrap();
         assert_eq!((id.get_version_num(), call.len()), (4, 36), "{call}");
@@ -311,4 +311,27 @@ async fn c08_ids_of_ours_are_uuids_and_never_the_same() {
         assert!(matches!(outcome(waiting).await, Outcome::Answered(_)));
         assert!(ids.insert(call));
     }
+}
+
+#[tokio::test]
+async fn a_command_that_the_bus_delivers_twice_goes_to_the_station_once() {
+    use switchboard_bus::{Address, Bus as _, Envelope, Kind, Metadata};
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let (mut station, commander) = ready(&world).await;
+    let waiting = send(&commander, "ClearCache", Options { id: Some("once".into()), ..Options::default() });
+    let (call, _) = called(&mut station).await;
+    let mut metadata = Metadata::new(Kind::Command);
+    metadata.station = Some(id("A"));
+    metadata.command_id = Some("once".into());
+    let again = Envelope::new(metadata, r#"[2,"command","ClearCache",{}]"#);
+    world.bus.publish(Address::Inbox(world.gateway.name().clone()), again).await.unwrap();
+    station.send(&format!(r#"[3,"{call}",{{}}]"#)).await;
+    assert!(matches!(outcome(waiting).await, Outcome::Answered(_)));
+    // Whatever came before this one would have been written before it.
+    let waiting = send(&commander, "GetConfiguration", Options::default());
+    let (call, action) = called(&mut station).await;
+    assert_eq!(action, "GetConfiguration");
+    station.send(&format!(r#"[3,"{call}",{{}}]"#)).await;
+    assert!(matches!(outcome(waiting).await, Outcome::Answered(_)));
 }
