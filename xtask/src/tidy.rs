@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "messages",
             "bus",
             "directory",
+            "directory-postgres",
             "router",
             "worker",
             "gateway",

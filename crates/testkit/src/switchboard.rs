@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// A running `switchboard run`. Dropped, it is killed and its folder removed.
+/// A running `switchboard run`, `gateway` or `worker`. Dropped, it is killed and its folder removed.
 #[derive(Debug)]
 pub struct Switchboard {
     program: Program,
@@ -23,6 +23,7 @@ pub struct Switchboard {
 #[derive(Debug)]
 struct Program {
     binary: PathBuf,
+    role: &'static str,
     arguments: Vec<String>,
     folder: TempDir,
     /// Elsewhere than in the folder.
@@ -62,7 +63,32 @@ impl Switchboard {
     /// # Errors
     /// It ends, or does not become ready; what it logged is in the error.
     pub async fn start(binary: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
-        Self::start_with(binary, arguments, None).await
+        Self::start_with(binary, "run", arguments, None).await
+    }
+
+    /// Starts `binary gateway` with further arguments and waits until it is ready.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn gateway(binary: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(binary, "gateway", arguments, None).await
+    }
+
+    /// Starts `binary worker` with further arguments and waits until it is ready.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn worker(binary: impl AsRef<Path>, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(binary, "worker", arguments, None).await
+    }
+
+    /// Starts it in a role and does not wait for anything: what it needs may be away.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn begin(binary: impl AsRef<Path>, role: &'static str, arguments: &[&str]) -> Result<Self> {
+        let program = Program::prepare(binary.as_ref(), role, arguments, None)?;
+        Ok(Self { child: program.spawn()?, program })
     }
 
     /// The same with its data in this folder, which stays when it is gone.
@@ -70,23 +96,18 @@ impl Switchboard {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn start_in(binary: impl AsRef<Path>, arguments: &[&str], data: &Path) -> Result<Self> {
-        Self::start_with(binary, arguments, Some(data)).await
+        Self::start_with(binary, "run", arguments, Some(data)).await
     }
 
-    async fn start_with(binary: impl AsRef<Path>, arguments: &[&str], data: Option<&Path>) -> Result<Self> {
+    async fn start_with(
+        binary: impl AsRef<Path>,
+        role: &'static str,
+        arguments: &[&str],
+        data: Option<&Path>,
+    ) -> Result<Self> {
         let mut last = anyhow!("not tried");
         for _ in 0..ATTEMPTS {
-            let [stations, api, admin] = free_addresses()?;
-            let program = Program {
-                binary: binary.as_ref().to_path_buf(),
-                arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-                folder: tempfile::tempdir()?,
-                data: data.map(Path::to_path_buf),
-                stations,
-                api,
-                admin,
-                killpoint: None,
-            };
+            let program = Program::prepare(binary.as_ref(), role, arguments, data)?;
             let mut server = Self { child: program.spawn()?, program };
             match server.wait_until_ready().await {
                 Ok(()) => return Ok(server),
@@ -217,17 +238,56 @@ impl Switchboard {
         self.wait_until_ready().await
     }
 
+    /// Stops it in the middle of whatever it does; its connections stay.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.id().context("it has ended already")?;
+        // Not by `kill`: a small system has no such program.
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process")?;
+        kill_process(pid, signal).context("cannot signal the server")
+    }
+
+    /// The value of a metric, by its whole name with labels; zero if it is not there.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (status, text) = http::get(self.admin(), "/metrics").await?;
+        ensure!(status == 200, "{status}: {text}");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(Ok(0.0), |value| value.trim().parse().context("no number"))
+    }
+
     /// Asks it to end, as an operator would, and gives back its exit code.
     ///
     /// # Errors
     /// It does not end.
     pub async fn terminate(&mut self) -> Result<i32> {
-        let pid = self.child.id().context("it has ended already")?;
-        // Not by `kill`: a small system has no such program.
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process")?;
-        kill_process(pid, Signal::TERM).context("cannot signal the server")?;
+        self.signal(Signal::TERM)?;
         let status = timeout(2 * wait::DEADLINE, self.child.wait()).await.context("it does not end")??;
         Ok(status.code().unwrap_or(-1))
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or does not become ready; what it logged is in the error.
+    pub async fn ready(&mut self) -> Result<()> {
+        self.wait_until_ready().await
     }
 
     async fn wait_until_ready(&mut self) -> Result<()> {
@@ -244,13 +304,28 @@ impl Switchboard {
 }
 
 impl Program {
+    fn prepare(binary: &Path, role: &'static str, arguments: &[&str], data: Option<&Path>) -> Result<Self> {
+        let [stations, api, admin] = free_addresses()?;
+        Ok(Self {
+            binary: binary.to_path_buf(),
+            role,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            folder: tempfile::tempdir()?,
+            data: data.map(Path::to_path_buf),
+            stations,
+            api,
+            admin,
+            killpoint: None,
+        })
+    }
+
     fn spawn(&self) -> Result<Child> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let [stations, api, admin] = [self.stations, self.api, self.admin].map(|address| address.to_string());
         let mut command = self.command();
         command
             .args([
-                "run",
+                self.role,
                 "--listen",
                 &stations,
                 "--api-listen",

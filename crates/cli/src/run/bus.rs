@@ -6,7 +6,7 @@ use crate::{
 };
 use bytestring::ByteString;
 use std::sync::Arc;
-use switchboard_bus::{Bus, Connect, ConnectError, InProcess, Secret, Tls};
+use switchboard_bus::{Bus, Connect, ConnectError, InProcess};
 
 /// The bus, which need not be there yet. `participant` is the name of this process on it.
 pub(super) fn open(settings: &Settings, participant: &ByteString) -> Result<Arc<dyn Bus>, Failure> {
@@ -17,13 +17,9 @@ pub(super) fn open(settings: &Settings, participant: &ByteString) -> Result<Arc<
         namespace: settings.namespace.as_str().into(),
         participant: participant.clone(),
         partitions: settings.partitions,
-        tls: Tls {
-            ca_file: access.ca_file.clone(),
-            certificate_file: access.certificate_file.clone(),
-            key_file: access.key_file.clone(),
-        },
+        tls: access.tls(),
         user: access.user.clone(),
-        password: access.password.as_ref().map(|password| Secret::new(password.0.clone())),
+        password: access.secret(),
     };
     driver(*engine, connect).map_err(|error| {
         let error = anyhow::Error::from(error).context(format!("--bus {} cannot be used", settings.bus));

@@ -11,6 +11,7 @@ use crate::{
 use anyhow::Context;
 use std::{path::Path, sync::Arc, time::Duration};
 use switchboard_directory::{Directory, DirectoryError, Embedded, embedded};
+use switchboard_directory_postgres as postgres;
 use tokio_util::sync::CancellationToken;
 
 /// A directory that was opened.
@@ -56,10 +57,9 @@ pub(super) async fn reach(
 ) -> Result<Option<Opened>, Failure> {
     let opened = server(settings)?;
     let what = format!("the directory {}", opened.place);
-    let there = patiently(&what, readiness, stop, || readiness::ask_directory(&*opened.directory))
-        .await
-        .with_context(|| what);
-    Ok(there?.map(|()| opened))
+    let there = patiently(&what, readiness, stop, || readiness::ask_directory(&*opened.directory)).await;
+    let there = there.with_context(|| format!("{what} cannot be used"));
+    Ok(there.map_err(|error| Failure { exit: Exit::Unreachable, error })?.map(|()| opened))
 }
 
 /// Asks a directory something until it answers; none if told to stop before.
@@ -156,10 +156,24 @@ const SHARED: &str = "shared";
 
 fn server(settings: &Settings) -> Result<Opened, Failure> {
     let place = settings.directory_place();
-    Err(Failure::new(
-        Exit::Configuration,
-        format!("--directory {place} cannot be used: this version of switchboard has no driver for it"),
-    ))
+    let directory: Arc<dyn Directory> = match &place {
+        DirectoryPlace::Postgres(urls) => {
+            let (url, password, tls) = settings.directory_access.for_postgres(urls);
+            let mut config = postgres::Config::to(url);
+            (config.password, config.tls) = (password, tls);
+            Arc::new(postgres::Postgres::connect(config).map_err(|error| unusable(&place, error))?)
+        }
+        DirectoryPlace::NatsKv(_) | DirectoryPlace::Sqlite(_) => {
+            let why = anyhow::Error::msg("this version of switchboard has no driver for it");
+            return Err(unusable(&place, why));
+        }
+    };
+    Ok(Opened { directory, file: None, place })
+}
+
+fn unusable(place: &DirectoryPlace, error: impl Into<anyhow::Error>) -> Failure {
+    let error = error.into().context(format!("--directory {place} cannot be used"));
+    Failure { exit: Exit::Configuration, error }
 }
 
 async fn file(path: &Path) -> Result<Arc<Embedded>, Failure> {

@@ -8,6 +8,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
 };
+use switchboard_bus::{Secret, Tls};
 
 /// Whose broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,34 @@ pub(crate) struct Access {
 /// The password of a server of others, as short as they like it. Prints redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(pub(crate) String);
+
+impl Access {
+    /// Our certificates, as drivers take them.
+    pub(crate) fn tls(&self) -> Tls {
+        Tls {
+            ca_file: self.ca_file.clone(),
+            certificate_file: self.certificate_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+
+    /// Our password, as drivers take it.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        self.password.as_ref().map(|password| Secret::new(password.0.clone()))
+    }
+
+    /// The URL of a database, with the user in it; the password; and the certificates.
+    pub(crate) fn for_postgres(&self, urls: &[String]) -> (String, Option<Secret>, Tls) {
+        let mut url = urls.join(",");
+        if let Some(user) = &self.user
+            && !url.contains('@')
+        {
+            let mark = if url.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{mark}user={}", crate::client::segment(user)));
+        }
+        (url, self.secret(), self.tls())
+    }
+}
 
 impl Engine {
     fn of(scheme: &str) -> Option<Self> {
