@@ -276,7 +276,7 @@ impl Sent<'_> {
         if self.options.key.is_some() {
             match self.inner.locator.kept(self.tenant, self.station, &self.id).await? {
                 Some(Keeping::Ended { outcome, frame }) => return Ok(Outcome::of(outcome, &frame, None)),
-                Some(Keeping::UnderWay | Keeping::Fresh) => return self.wait_kept().await,
+                Some(Keeping::UnderWay | Keeping::Fresh) => return self.wait_kept(action, &frame).await,
                 None => {}
             }
         }
@@ -287,20 +287,20 @@ impl Sent<'_> {
         if kept {
             match self.inner.locator.keep(self.stored(action, payload)).await? {
                 Keeping::Fresh => {}
-                Keeping::UnderWay => return self.wait_kept().await,
+                Keeping::UnderWay => return self.wait_kept(action, &frame).await,
                 Keeping::Ended { outcome, frame } => return Ok(Outcome::of(outcome, &frame, None)),
             }
         }
-        let Some(gateway) = gateway else { return self.wait_kept().await };
-        let error = match self.hand_over(&gateway, action, frame, kept).await {
-            Ok(()) if kept => return self.wait_kept().await,
+        let Some(gateway) = gateway else { return self.wait_kept(action, &frame).await };
+        let error = match self.hand_over(&gateway, action, frame.clone(), kept).await {
+            Ok(()) if kept => return self.wait_kept(action, &frame).await,
             Ok(()) => return Ok(self.wait(&gateway).await),
             Err(error) => error,
         };
         if kept {
             // It stays for the station's next connection, if it was meant to outlive this one.
             if !self.options.time_to_live.is_zero() {
-                return self.wait_kept().await;
+                return self.wait_kept(action, &frame).await;
             }
             let outcome = match &error {
                 PublishError::NobodyListens => crate::OutcomeKind::Offline,
@@ -308,7 +308,7 @@ impl Sent<'_> {
                 _ => crate::OutcomeKind::NotSent,
             };
             if !self.inner.locator.withdraw(self.tenant, self.station, &self.id, outcome).await? {
-                return self.wait_kept().await;
+                return self.wait_kept(action, &frame).await;
             }
         }
         match error {
@@ -364,7 +364,7 @@ impl Sent<'_> {
 
     /// Waits for a kept command: its outcome comes to the inbox or, if another gateway or sender had it, is in the
     /// directory.
-    async fn wait_kept(&mut self) -> Result<Outcome, CommandError> {
+    async fn wait_kept(&mut self, action: &str, frame: &Bytes) -> Result<Outcome, CommandError> {
         let limit = self
             .options
             .time_to_live
@@ -379,6 +379,14 @@ impl Sent<'_> {
             let kept = self.inner.locator.kept(self.tenant, self.station, &self.id).await;
             if let Ok(Some(Keeping::Ended { outcome, frame })) = kept {
                 return Ok(Outcome::of(outcome, &frame, None));
+            }
+            // The gateway was told when the command was put in; that may have been lost, or its sender died before it.
+            if looks.is_multiple_of(HINT_EVERY)
+                && let Ok(Some(Keeping::UnderWay)) = kept
+                && let Ok(Some(gateway)) = self.inner.locator.locate(self.tenant, self.station).await
+            {
+                // Told again later if this fails.
+                drop(self.hand_over(&gateway, action, frame.clone(), true).await);
             }
             // Without a time to live it is not to wait for another connection than the one that it was meant for.
             if self.options.time_to_live.is_zero()
@@ -442,6 +450,8 @@ fn body(action: &str, payload: Bytes) -> Result<(Bytes, Bytes), CommandError> {
 const NO_OBJECT: &str = "the payload is no JSON object";
 /// How often is looked whether the gateway is still there, and whether a kept command has ended elsewhere.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After how many looks a gateway is told again that something waits in the outbox.
+const HINT_EVERY: u32 = 3;
 /// How many looks may miss the station at its gateway: it may be between two connections, and the outcome on its way.
 const MISSING_MAX: u32 = 3;
 /// How much longer than everybody else's limits the sender waits.
