@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("messages", &["rpc"]),
     ("sqlite", &[]),
     ("bus", &["rpc"]),
+    ("bus-amqp", &["bus"]),
     ("directory", &["rpc", "bus", "sqlite"]),
     ("directory-postgres", &["rpc", "bus", "directory"]),
     ("router", &["rpc", "messages"]),

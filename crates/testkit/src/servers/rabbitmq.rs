@@ -58,6 +58,20 @@ impl RabbitMq {
         Ok(Some(Self { server, _mapper: mapper }))
     }
 
+    /// What `rabbitmqctl` says to these arguments. Takes a second or two.
+    ///
+    /// # Errors
+    /// It does not run, or refuses.
+    pub async fn control(&self, arguments: &[&str]) -> Result<String> {
+        let mut control = tokio::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        control.arg("--quiet").args(arguments).kill_on_drop(true);
+        control.envs(self.server.variables.iter().map(|(name, value)| (name, value)));
+        let ran = control.output().await?;
+        let (told, faults) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        anyhow::ensure!(ran.status.success(), "rabbitmqctl {arguments:?}: {told}{faults}");
+        Ok(told.into_owned())
+    }
+
     /// How clients reach it.
     #[must_use]
     pub fn url(&self) -> String {
