@@ -39,7 +39,7 @@ use line::{Order, Shared};
 use std::{fmt, sync::Arc};
 use switchboard_bus::{
     Address, Bus, Capabilities, Connect, ConnectError, Consumer, Envelope, PublishError, State,
-    SubscribeError, Subscribed, Subscription,
+    SubscribeError, Subscribed, Subscription, Tells,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -49,7 +49,6 @@ use tokio::sync::{oneshot, watch};
 ///   of the one that had it ends; a worker that is frozen keeps it for two and a half heartbeats.
 /// - What is published waits in memory until the connection takes it, at most 16 MiB; beyond it [`PublishError::Busy`].
 /// - While the broker is short of memory or disk it is [`State::Away`].
-/// - A subscription made while the broker is away begins as soon as it is there.
 pub struct Amqp {
     shared: Arc<Shared>,
 }
@@ -90,9 +89,8 @@ impl Amqp {
 impl Bus for Amqp {
     fn publish(&self, to: Address, envelope: Envelope) -> BoxFuture<'_, Result<(), PublishError>> {
         match publish::publish(&self.shared, &to, &envelope) {
-            Ok(Some(waiting)) => Box::pin(waiting),
             // Takes no space, so that boxing it allocates nothing.
-            Ok(None) => Box::pin(async { Ok(()) }),
+            Ok(()) => Box::pin(async { Ok(()) }),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         }
     }
@@ -111,7 +109,9 @@ impl Bus for Amqp {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            tells_nobody_listens: true,
+            tells_nobody_listens: Tells::Later,
+            tells_busy: Tells::Never,
+            exclusive_inboxes: true,
             keeps_order: true,
             redelivers: true,
             body_bytes_max: Self::BODY_BYTES_MAX,

@@ -4,7 +4,7 @@ use crate::connect::dial;
 use crate::line::{Order, Shared};
 use crate::session::{End, Registered, run, unless_taken};
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 use switchboard_bus::State;
 use tokio::sync::oneshot;
@@ -88,13 +88,9 @@ async fn orders(shared: &Shared, members: &mut Vec<Registered>) -> oneshot::Send
 /// What the end of a connection means for those who publish.
 fn leave(shared: &Shared) {
     shared.set_state(State::Away);
-    let wake = {
-        let mut line = shared.lock();
-        line.out = Vec::new();
-        line.released.clear();
-        line.verdicts.lost()
-    };
-    wake.into_iter().for_each(Waker::wake);
+    let mut line = shared.lock();
+    line.out = Vec::new();
+    line.released.clear();
 }
 
 /// The first pause before a broker is tried again; doubled each time.

@@ -1,7 +1,6 @@
 //! What publishers, consumers and the connection's task share: one lock, held for as long as bytes are appended.
 
 use crate::config::Config;
-use crate::publish::Verdicts;
 use crate::subscribe::{Member, Opened};
 use futures_util::task::AtomicWaker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +24,6 @@ pub(crate) struct Line {
     /// Frames to be sent. At most [`OUT_BYTES_MAX`] by publishers.
     pub(crate) out: Vec<u8>,
     pub(crate) frame_max: usize,
-    pub(crate) verdicts: Verdicts,
     /// Deliveries that were dealt with. As many at most as the subscriptions allow in hand.
     pub(crate) released: Vec<Released>,
     /// One for each subscription that is begun or ended.
@@ -59,7 +57,6 @@ impl Shared {
                 awake: false,
                 out: Vec::new(),
                 frame_max: 0,
-                verdicts: Verdicts::default(),
                 released: Vec::new(),
                 orders: Vec::new(),
             }),

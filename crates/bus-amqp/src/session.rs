@@ -3,15 +3,15 @@
 
 use crate::connect::{Dialled, Stream};
 use crate::line::{Line, Order, Released, Shared};
-use crate::publish::{self, FENCE_AFTER};
-use crate::subscribe::{Channel, Member, Opened, Phase, refusal};
-use crate::wire::{Exchange, Frame, Header, Method, Writer, heartbeat, properties, take_frame};
+use crate::publish;
+use crate::subscribe::{Channel, Member, Opened, Phase, hand_over, refusal};
+use crate::wire::{Content, Exchange, Frame, Header, Method, Writer, headers, heartbeat, take_frame};
 use foldhash::{HashMap, HashMapExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use switchboard_bus::{State, SubscribeError, Topic};
+use switchboard_bus::{Address, Done, Envelope, State, SubscribeError, Topic};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -59,7 +59,6 @@ pub(crate) async fn run(shared: &Arc<Shared>, dialled: Dialled, members: &mut Ve
         channels: HashMap::new(),
         again: Vec::new(),
         fences: 0,
-        fence_at: None,
         topology: false,
         up: false,
         was_up: false,
@@ -96,10 +95,8 @@ struct Session<'a> {
     channels: HashMap<u16, Channel>,
     /// Subscriptions that are tried again. One entry each at most.
     again: Vec<(Instant, Arc<Member>)>,
-    /// Fences under way.
+    /// Questions that change nothing and are under way: what was said before one has been heard when it is answered.
     fences: u32,
-    /// When the next is due, if anybody still waits for it then.
-    fence_at: Option<Instant>,
     /// The exchanges are there.
     topology: bool,
     /// And all subscriptions: the bus is connected, unless it is blocked.
@@ -234,7 +231,7 @@ impl Session<'_> {
             Frame::Body(publish::CHANNEL, _) => Ok(()),
             Frame::Header(number, header) => {
                 let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
-                let headers = properties(header.properties).ok_or_else(malformed)?.headers;
+                let headers = headers(header.properties).ok_or_else(malformed)?;
                 channel.header(headers, header.body_bytes).ok_or_else(malformed)
             }
             Frame::Body(number, part) => {
@@ -272,8 +269,6 @@ impl Session<'_> {
             Method::QosOk => {
                 self.fences = self.fences.saturating_sub(1);
                 self.topology = true;
-                let wake = self.shared.lock().verdicts.fence_passed();
-                wake.into_iter().for_each(std::task::Waker::wake);
                 self.look_if_up();
                 Ok(())
             }
@@ -288,13 +283,17 @@ impl Session<'_> {
         }
     }
 
-    /// A message that nobody takes comes back; the number that we gave it is all that we need of it.
+    /// A message that nobody takes comes back: its sender is told, who is one of ours. Its body is of no interest.
     fn handle_returned(&mut self, header: &Header<'_>) {
-        let number = properties(header.properties)
-            .and_then(|properties| std::str::from_utf8(properties.message_id).ok()?.parse().ok());
-        let waker = number.and_then(|number| self.shared.lock().verdicts.returned(number));
-        if let Some(waker) = waker {
-            waker.wake();
+        let sent = headers(header.properties).map(|headers| Content::new(headers, 0).envelope());
+        let Some(Ok(Envelope { metadata, .. })) = sent else { return };
+        let Some(name) = metadata.reply_to.clone() else { return };
+        let envelope = Envelope::new(publish::returned(*metadata), "");
+        let inbox = Topic::Inbox(name.clone());
+        if let Some(registered) = self.members.iter().find(|registered| registered.member.topic == inbox) {
+            hand_over(&registered.member, envelope, Done::noop());
+        } else if let Err(error) = publish::publish(self.shared, &Address::Inbox(name), &envelope) {
+            tracing::debug!(%error, "a return was lost");
         }
     }
 
@@ -452,16 +451,6 @@ impl Session<'_> {
     fn on_time(&mut self, now: Instant) -> Result<(), End> {
         let shared = Arc::clone(self.shared);
         let mut line = shared.lock();
-        if line.verdicts.want_fence() {
-            match self.fence_at {
-                _ if line.verdicts.urgent => self.fence(&mut line),
-                Some(at) if now >= at => self.fence(&mut line),
-                Some(_) => {}
-                None => self.fence_at = Some(now + FENCE_AFTER),
-            }
-        } else if self.fence_at.is_some_and(|at| now >= at) {
-            self.fence_at = None;
-        }
         while let Some(place) = self.again.iter().position(|(at, _)| now >= *at) {
             let (_, member) = self.again.swap_remove(place);
             self.open(member, &mut line.out);
@@ -482,8 +471,6 @@ impl Session<'_> {
 
     fn fence(&mut self, line: &mut Line) {
         Writer::new(&mut line.out, publish::CHANNEL).qos(0);
-        line.verdicts.fence_sent();
-        self.fence_at = None;
         self.fences += 1;
     }
 
@@ -534,8 +521,8 @@ impl Session<'_> {
     }
 
     fn arm(&self, context: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<End> {
-        let times = self.fence_at.into_iter().chain(self.again.iter().map(|(at, _)| *at));
-        let next = times.chain(self.closing.iter().map(|(_, at)| *at)).fold(self.beat_at, Instant::min);
+        let times = self.again.iter().map(|(at, _)| *at).chain(self.closing.iter().map(|(_, at)| *at));
+        let next = times.fold(self.beat_at, Instant::min);
         if timer.deadline() != next {
             timer.as_mut().reset(next);
         }
@@ -560,8 +547,6 @@ impl Session<'_> {
         self.blocked = blocked;
         if blocked {
             self.shared.set_state(State::Away);
-            let wake = self.shared.lock().verdicts.lost();
-            wake.into_iter().for_each(std::task::Waker::wake);
         } else if self.up {
             self.shared.set_state(State::Connected);
         }

@@ -32,7 +32,7 @@ impl Member {
     }
 }
 
-/// Begins to listen, at once or as soon as the broker is there.
+/// Begins to listen. If the broker goes away meanwhile, as soon as it is there again.
 pub(crate) async fn subscribe(
     shared: &Arc<Shared>,
     subscription: Subscription,
@@ -54,16 +54,14 @@ pub(crate) async fn subscribe(
         shared: Arc::clone(shared),
     });
     let (opened, result) = oneshot::channel();
-    let is_closed = shared.tell(|line| {
-        let is_closed = line.state == State::Closed;
-        if !is_closed {
+    shared.tell(|line| match line.state {
+        State::Connected => {
             line.orders.push(Order::Subscribe(member, opened));
+            Ok(())
         }
-        is_closed
-    });
-    if is_closed {
-        return Err(SubscribeError::Closed);
-    }
+        State::Away => Err(SubscribeError::Away),
+        State::Closed => Err(SubscribeError::Closed),
+    })?;
     let ending = Arc::clone(shared);
     // Before it is waited for, so that who stops waiting leaves no subscription behind.
     let subscribed = Subscribed::new(move || ending.tell(|line| line.orders.push(Order::Unsubscribe(id))));
@@ -335,7 +333,7 @@ pub(crate) fn refusal(member: &Member, code: u16, text: String) -> Option<Subscr
     }
 }
 
-fn hand_over(member: &Member, envelope: Envelope, done: Done) {
+pub(crate) fn hand_over(member: &Member, envelope: Envelope, done: Done) {
     // The panic's own message has been printed by the hook; the connection is not to suffer from it.
     if catch_unwind(AssertUnwindSafe(|| member.consumer.deliver(envelope, done))).is_err() {
         tracing::error!("a consumer panicked; what it was given is lost");

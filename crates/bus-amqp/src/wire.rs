@@ -1,14 +1,14 @@
 //! AMQP 0-9-1 as bytes: what this driver says of it, and what it has to understand. No I/O, no clock.
 //!
-//! Our own rather than a client library's, for four things that the one at hand (lapin) cannot do: learn of a returned
-//! message without a confirm for every message; write our headers into the buffer that goes to the socket, and read them
+//! Our own rather than a client library's, for four things that the one at hand (lapin) cannot do: tell of a returned
+//! message when it comes, without a confirm for every message; write our headers into the buffer that goes to the socket, and read them
 //! out of the one that came from it, without a table in between; leave by dropping the TCP connection; and keep payloads
 //! out of the log, where it writes each message that is returned.
 
 mod read;
 mod write;
 
-pub(crate) use read::{Content, Fault, Frame, Header, Method, properties, take_frame};
+pub(crate) use read::{Content, Fault, Frame, Header, Method, headers, take_frame};
 pub(crate) use write::{Declare, Exchange, Publish, Writer, heartbeat};
 
 /// What a client says first.
@@ -63,12 +63,8 @@ mod property {
     pub(super) const CONTENT_TYPE: u16 = 1 << 15;
     pub(super) const CONTENT_ENCODING: u16 = 1 << 14;
     pub(super) const HEADERS: u16 = 1 << 13;
-    pub(super) const DELIVERY_MODE: u16 = 1 << 12;
-    pub(super) const PRIORITY: u16 = 1 << 11;
-    pub(super) const CORRELATION_ID: u16 = 1 << 10;
     pub(super) const REPLY_TO: u16 = 1 << 9;
     pub(super) const EXPIRATION: u16 = 1 << 8;
-    pub(super) const MESSAGE_ID: u16 = 1 << 7;
 }
 
 #[cfg(test)]

@@ -81,14 +81,6 @@ pub(crate) struct Header<'a> {
     pub(crate) properties: &'a [u8],
 }
 
-/// What is taken out of the properties.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Properties<'a> {
-    /// The entries of the table of headers.
-    pub(crate) headers: &'a [u8],
-    pub(crate) message_id: &'a [u8],
-}
-
 /// A message that comes in parts: headers and body in one allocation, of the size that the broker told.
 #[derive(Debug)]
 pub(crate) struct Content {
@@ -170,32 +162,16 @@ fn header(payload: &[u8]) -> Option<Header<'_>> {
     Some(Header { body_bytes: reader.long_long()?, properties: reader.0 })
 }
 
-/// Takes apart the properties of a message.
-pub(crate) fn properties(bytes: &[u8]) -> Option<Properties<'_>> {
-    let mut reader = Reader(bytes);
+/// The table of headers among the properties of a message; empty if there is none.
+pub(crate) fn headers(properties: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader(properties);
     let flags = reader.short()?;
-    if flags & 1 == 1 {
-        // More flags follow; no class of this protocol has so many properties.
-        return None;
-    }
-    let mut properties = Properties::default();
-    let short_strings = |reader: &mut Reader<'_>, of: &[u16]| {
-        of.iter().filter(|flag| flags & **flag != 0).try_for_each(|_| reader.short_string().map(drop))
-    };
-    short_strings(&mut reader, &[property::CONTENT_TYPE, property::CONTENT_ENCODING])?;
-    if flags & property::HEADERS != 0 {
-        properties.headers = reader.long_string()?;
-    }
-    for flag in [property::DELIVERY_MODE, property::PRIORITY] {
+    for flag in [property::CONTENT_TYPE, property::CONTENT_ENCODING] {
         if flags & flag != 0 {
-            reader.byte()?;
+            reader.short_string()?;
         }
     }
-    short_strings(&mut reader, &[property::CORRELATION_ID, property::REPLY_TO, property::EXPIRATION])?;
-    if flags & property::MESSAGE_ID != 0 {
-        properties.message_id = reader.short_string()?;
-    }
-    Some(properties)
+    if flags & property::HEADERS == 0 { Some(&[]) } else { reader.long_string() }
 }
 
 impl Content {

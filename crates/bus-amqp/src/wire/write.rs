@@ -33,8 +33,8 @@ pub(crate) struct Declare<'a> {
 pub(crate) struct Publish<'a> {
     pub(crate) exchange: &'a str,
     pub(crate) key: &'a str,
-    /// Returned, if it is mandatory, under this number.
-    pub(crate) number: Option<u64>,
+    /// It comes back if no queue takes it.
+    pub(crate) mandatory: bool,
     pub(crate) reply_to: Option<&'a str>,
     pub(crate) expiration_ms: Option<u64>,
 }
@@ -227,7 +227,7 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(&[0; 2]);
             short_string(out, to.exchange);
             short_string(out, to.key);
-            out.push(u8::from(to.number.is_some()));
+            out.push(u8::from(to.mandatory));
         });
         let header = self.out.len();
         frame(self.out, FRAME_HEADER, self.channel, |out| {
@@ -237,19 +237,14 @@ impl<'a> Writer<'a> {
             let flag = |is_set: bool, flag: u16| if is_set { flag } else { 0 };
             let flags = property::HEADERS
                 | flag(to.reply_to.is_some(), property::REPLY_TO)
-                | flag(to.expiration_ms.is_some(), property::EXPIRATION)
-                | flag(to.number.is_some(), property::MESSAGE_ID);
+                | flag(to.expiration_ms.is_some(), property::EXPIRATION);
             out.extend_from_slice(&flags.to_be_bytes());
             table(out, |out| headers(&mut |name, value| text_entry(out, name, value)));
             if let Some(reply_to) = to.reply_to {
                 short_string(out, reply_to);
             }
-            let mut digits = itoa::Buffer::new();
             if let Some(expiration) = to.expiration_ms {
-                short_string(out, digits.format(expiration));
-            }
-            if let Some(number) = to.number {
-                short_string(out, digits.format(number));
+                short_string(out, itoa::Buffer::new().format(expiration));
             }
         });
         if self.out.len() - header > frame_max {
