@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures what it runs and reads where cargo is")]
 
 mod bench;
+mod chaos;
 mod check;
 mod codegen;
 mod fuzz;
@@ -69,6 +70,8 @@ enum Task {
         #[arg(long, default_value_t = 10_000)]
         stations: u32,
     },
+    /// Kills, freezes and cuts off everything in turn under load, counts what that costs, and writes docs/continuity.md
+    Chaos(chaos::Options),
     /// Runs the fuzz targets for a while: with cargo-fuzz where it is installed, else from a generator
     Fuzz(fuzz::Options),
 }
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::Tools { install } => tools_task(install),
         Task::Bench(options) => bench::run(&options),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Crash { rounds } => robust("whatever_the_moment", "TESTKIT_CRASH_ROUNDS", rounds),
         Task::Storm { stations } => robust("all_at_once", "TESTKIT_STORM_STATIONS", stations),

@@ -67,6 +67,14 @@ const TOOLS: &[Tool] = &[
         source: Source::Debian { packages: &["mosquitto"], probe: &["test", "-x", "/usr/sbin/mosquitto"] },
     },
     Tool {
+        name: "libfaketime",
+        needed_for: "workers whose clock is wrong",
+        source: Source::Debian {
+            packages: &["libfaketime"],
+            probe: &["sh", "-c", "test -e /usr/lib/*/faketime/libfaketime.so.1"],
+        },
+    },
+    Tool {
         name: "PostgreSQL",
         needed_for: "the directory and the books in PostgreSQL",
         source: Source::Debian {

@@ -2,7 +2,7 @@
 //!
 //! It knows the product only from outside: the command line, HTTP and the socket. [`Switchboard`] is a running server,
 //! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software,
-//! [`Central`] a central system made of such, and [`Proxy`] a line that can be cut or held up.
+//! [`Central`] a central system made of such, and [`Proxy`] a line that can be cut or held up. [`chaos`] is the kill matrix.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests run in real time and are told by the environment what is there"
@@ -10,6 +10,7 @@
 #![expect(clippy::print_stderr, reason = "the runner shows what a test tells on standard error if it fails")]
 
 mod central;
+pub mod chaos;
 mod charger;
 pub mod http;
 mod proxy;

@@ -1,13 +1,15 @@
-//! A line between a station and the server that can be cut or held up.
+//! A line between two that can be cut, held up, slowed down or refused.
 
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// Passes bytes on in both directions until told otherwise. Dropped, it cuts everything.
 #[derive(Debug)]
@@ -21,9 +23,16 @@ pub struct Proxy {
 struct Line {
     /// Bytes stay where they are.
     held: bool,
+    /// Whoever comes is sent away.
+    refused: bool,
+    /// How much later bytes arrive.
+    delay: Duration,
     /// Rises with each cut; connections of a lower number end.
     cuts: u64,
 }
+
+/// How many pieces may be under way in one direction. Then nothing more is read, as on a line that is full.
+const UNDER_WAY_MAX: usize = 256;
 
 impl Proxy {
     /// Listens on a free port and connects each comer to `server`.
@@ -36,13 +45,10 @@ impl Proxy {
         let line = Arc::new(watch::Sender::new(Line::default()));
         let lines = Arc::clone(&line);
         let accepting = tokio::spawn(async move {
-            while let Ok((station, _)) = listener.accept().await {
-                if let Ok(server) = TcpStream::connect(server).await {
-                    let cuts = lines.borrow().cuts;
-                    let (from_station, to_station) = station.into_split();
-                    let (from_server, to_server) = server.into_split();
-                    tokio::spawn(pass_on(from_station, to_server, lines.subscribe(), cuts));
-                    tokio::spawn(pass_on(from_server, to_station, lines.subscribe(), cuts));
+            while let Ok((comer, _)) = listener.accept().await {
+                let Line { refused, cuts, .. } = *lines.borrow();
+                if !refused {
+                    tokio::spawn(connect(comer, server, Arc::clone(&lines), cuts));
                 }
             }
         });
@@ -64,6 +70,19 @@ impl Proxy {
     pub fn cut(&self) {
         self.line.send_modify(|line| line.cuts += 1);
     }
+
+    /// Cuts all connections and lets nobody through, or lets them through again.
+    pub fn refuse(&self, refused: bool) {
+        self.line.send_modify(|line| {
+            line.refused = refused;
+            line.cuts += u64::from(refused);
+        });
+    }
+
+    /// Has bytes arrive so much later, each way.
+    pub fn delay(&self, delay: Duration) {
+        self.line.send_modify(|line| line.delay = delay);
+    }
 }
 
 impl Drop for Proxy {
@@ -73,29 +92,48 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass_on(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut line: watch::Receiver<Line>,
-    cuts: u64,
-) {
-    let mut bytes = vec![0; 16 * 1024];
-    loop {
-        let count = tokio::select! {
-            read = from.read(&mut bytes) => match read {
-                Ok(count) if count > 0 => count,
-                _ => return,
-            },
-            cut = line.wait_for(|line| line.cuts != cuts) => {
-                drop(cut);
+async fn connect(comer: TcpStream, server: SocketAddr, lines: Arc<watch::Sender<Line>>, cuts: u64) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    for stream in [&comer, &server] {
+        // A proxy that waits for more to send would be a delay of its own.
+        drop(stream.set_nodelay(true));
+    }
+    let (from_comer, to_comer) = comer.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::spawn(pass_on(from_comer, to_server, lines.subscribe(), cuts));
+    tokio::spawn(pass_on(from_server, to_comer, lines.subscribe(), cuts));
+}
+
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Receiver<Line>, cuts: u64) {
+    let (pieces, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY_MAX);
+    let (mut held, mut cut) = (line.clone(), line.clone());
+    let reading = async move {
+        let mut bytes = vec![0; 16 * 1024];
+        while let Ok(count) = from.read(&mut bytes).await
+            && count > 0
+        {
+            let at = Instant::now() + line.borrow().delay;
+            if pieces.send((at, bytes[..count].to_vec())).await.is_err() {
+                break;
+            }
+        }
+        drop(pieces);
+        // What is under way still arrives.
+        std::future::pending::<()>().await;
+    };
+    let writing = async move {
+        while let Some((at, bytes)) = due.recv().await {
+            sleep_until(at).await;
+            let free = held.wait_for(|line| !line.held).await.is_ok();
+            if !free || to.write_all(&bytes).await.is_err() {
                 return;
             }
-        };
-        let free =
-            line.wait_for(|line| !line.held || line.cuts != cuts).await.is_ok_and(|line| line.cuts == cuts);
-        if !free || to.write_all(&bytes[..count]).await.is_err() {
-            return;
         }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+        _ = async { cut.wait_for(|line| line.cuts != cuts).await.map(|_| ()) } => {}
     }
 }
 
@@ -122,9 +160,26 @@ mod tests {
         tokio::time::timeout(wait::DEADLINE, server.read_exact(&mut bytes)).await??;
         assert_eq!(&bytes, b"up");
 
-        proxy.cut();
+        proxy.delay(Duration::from_millis(200));
+        let begun = Instant::now();
+        station.write_all(b"sl").await?;
+        tokio::time::timeout(wait::DEADLINE, server.read_exact(&mut bytes)).await??;
+        assert_eq!(&bytes, b"sl");
+        assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+        proxy.delay(Duration::ZERO);
+
+        proxy.refuse(true);
         let ended = tokio::time::timeout(wait::DEADLINE, server.read(&mut bytes)).await?;
         assert!(matches!(ended, Ok(0) | Err(_)));
+        let mut refused = TcpStream::connect(proxy.address()).await?;
+        let ended = tokio::time::timeout(wait::DEADLINE, refused.read(&mut bytes)).await?;
+        assert!(matches!(ended, Ok(0) | Err(_)));
+        proxy.refuse(false);
+        let mut station = TcpStream::connect(proxy.address()).await?;
+        let (mut server, _) = listener.accept().await?;
+        station.write_all(b"on").await?;
+        tokio::time::timeout(wait::DEADLINE, server.read_exact(&mut bytes)).await??;
+        assert_eq!(&bytes, b"on");
         Ok(())
     }
 }

@@ -29,8 +29,8 @@ use tokio::net::TcpStream;
 pub struct Server {
     name: &'static str,
     program: PathBuf,
-    arguments: Vec<String>,
-    variables: Vec<(&'static str, String)>,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) variables: Vec<(&'static str, String)>,
     user: Option<&'static str>,
     address: SocketAddr,
     folder: TempDir,
@@ -39,7 +39,7 @@ pub struct Server {
 
 impl Server {
     /// Prepares one that will listen on a free port. The caller adds what it needs.
-    fn prepare(name: &'static str, program: PathBuf) -> Result<Self> {
+    pub(crate) fn prepare(name: &'static str, program: PathBuf) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("switchboard-{name}-")).tempdir()?;
         let address = free_address()?;
         Ok(Self {
@@ -142,6 +142,10 @@ impl Server {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
         command.arg("--").arg(&self.program).args(&self.arguments);
+        // Of the settings of whoever runs the tests a server of the tests' own knows nothing.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SWITCHBOARD_")) {
+            command.env_remove(name);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(self.folder.path());
         spawn_for_life(command).with_context(|| format!("cannot start {}", self.name))
@@ -156,7 +160,7 @@ impl Server {
         Ok(kill_process(pid.with_context(|| format!("{} does not run", self.name))?, signal)?)
     }
 
-    fn end(&mut self, signal: Signal) -> Result<()> {
+    pub(crate) fn end(&mut self, signal: Signal) -> Result<()> {
         self.signal(signal)?;
         if let Some(mut child) = self.child.take() {
             child.wait()?;
@@ -195,7 +199,7 @@ fn spawn_for_life(command: Command) -> Result<Child> {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
