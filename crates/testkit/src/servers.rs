@@ -66,6 +66,11 @@ impl Server {
         self.folder.path()
     }
 
+    /// Its program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// All that it has logged so far, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {

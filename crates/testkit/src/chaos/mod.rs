@@ -44,6 +44,9 @@ pub struct Plan {
 
 /// How long all is well before and after.
 const CALM: Duration = Duration::from_secs(4);
+/// The same before a fault whose gap is measured: gateways judge what is slow by the last twenty seconds, and the first ones
+/// of everybody are slow.
+const CALM_BEFORE: Duration = Duration::from_secs(21);
 /// How long stations may take to end their transactions.
 const FINISH: Duration = Duration::from_secs(150);
 /// How long what was journalled may take to get into the books.
@@ -72,7 +75,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     });
     all.await.with_context(|| format!("{} of {stations}; {}", fleet.tally().begun, site.logs()))?;
     let mut orders = Orders::start(site.apis.clone(), *stations, *seed);
-    sleep(CALM).await;
+    sleep(if cell.gap_max().is_some() { CALM_BEFORE } else { CALM }).await;
     let before = {
         let mut tally = fleet.tally();
         tally.longest = Default::default();

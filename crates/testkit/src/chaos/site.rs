@@ -280,6 +280,22 @@ impl Site {
         std::fs::create_dir_all(folder)?;
         for (number, process) in self.gateways.iter().enumerate() {
             std::fs::write(folder.join(format!("gateway{number}.log")), process.log())?;
+            // What took long, with how often it was handed over.
+            let api = if self.lines.is_none() { self.apis[0] } else { process.address() };
+            let slow = std::process::Command::new(process.program())
+                .args([
+                    "trace",
+                    "--all",
+                    "--since",
+                    "1h",
+                    "--slow",
+                    "1s",
+                    "--json",
+                    "--api",
+                    &api.to_string(),
+                ])
+                .output()?;
+            std::fs::write(folder.join(format!("slow{number}.jsonl")), slow.stdout)?;
         }
         for (number, process) in self.workers.iter().enumerate() {
             std::fs::write(folder.join(format!("worker{number}.log")), process.log())?;
