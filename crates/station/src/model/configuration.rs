@@ -7,7 +7,7 @@ use super::{
     profile::{PERIODS_MAX, PROFILES_MAX, STACK_LEVEL_MAX},
 };
 use crate::Config;
-use std::time::Duration;
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 /// One setting, under its name in each version.
 #[derive(Debug)]
@@ -21,15 +21,9 @@ pub(crate) struct Row {
     /// The variable's instance in 2.x.
     pub(crate) instance: &'static str,
     /// What it is as long as nobody changes it.
-    default: Preset,
+    default: Cow<'static, str>,
     /// What it holds, and who may change it.
     pub(crate) kind: Kind,
-}
-
-#[derive(Debug)]
-enum Preset {
-    Text(&'static str),
-    Number(i64),
 }
 
 /// What a setting holds, and who may change it.
@@ -54,10 +48,6 @@ pub(crate) enum Holds {
     Measurands,
 }
 
-use Holds::{Bool, Measurands, Number, Seconds, Text};
-use Kind::{Fixed, Free};
-use Preset::{Number as N, Text as T};
-
 /// What a station of this kind can measure.
 pub(crate) const MEASURANDS: [&str; 6] = [
     "Energy.Active.Import.Register",
@@ -68,83 +58,40 @@ pub(crate) const MEASURANDS: [&str; 6] = [
     "Power.Offered",
 ];
 
-#[rustfmt::skip]
-const TABLE: &[Row] = &[
-    row("AllowOfflineTxForUnknownId", "AuthCtrlr", "OfflineTxForUnknownIdEnabled", "", T("true"), Free(Bool)),
-    row("AuthorizationCacheEnabled", "AuthCacheCtrlr", "Enabled", "", T("true"), Free(Bool)),
-    row("AuthorizeRemoteTxRequests", "AuthCtrlr", "AuthorizeRemoteStart", "", T("false"), Free(Bool)),
-    row("ClockAlignedDataInterval", "AlignedDataCtrlr", "Interval", "", T("0"), Free(Seconds)),
-    row("ConnectionTimeOut", "TxCtrlr", "EVConnectionTimeOut", "", T("120"), Free(Seconds)),
-    row("ConnectorPhaseRotation", "", "", "", T("NotApplicable"), Free(Text)),
-    row("GetConfigurationMaxKeys", "", "", "", T("100"), Fixed(Number)),
-    row("HeartbeatInterval", "OCPPCommCtrlr", "HeartbeatInterval", "", T("300"), Free(Seconds)),
-    row("LocalAuthorizeOffline", "AuthCtrlr", "LocalAuthorizeOffline", "", T("true"), Free(Bool)),
-    row("LocalPreAuthorize", "AuthCtrlr", "LocalPreAuthorize", "", T("false"), Free(Bool)),
-    row("MeterValuesAlignedData", "AlignedDataCtrlr", "Measurands", "", T("Energy.Active.Import.Register"), Free(Measurands)),
-    row("MeterValuesSampledData", "SampledDataCtrlr", "TxUpdatedMeasurands", "",
-        T("Energy.Active.Import.Register,Power.Active.Import"), Free(Measurands)),
-    row("MeterValueSampleInterval", "SampledDataCtrlr", "TxUpdatedInterval", "", T("300"), Free(Seconds)),
-    row("NumberOfConnectors", "", "", "", T("1"), Fixed(Number)),
-    row("ResetRetries", "OCPPCommCtrlr", "ResetRetries", "", T("1"), Free(Number)),
-    row("StopTransactionOnEVSideDisconnect", "TxCtrlr", "StopTxOnEVSideDisconnect", "", T("true"), Fixed(Bool)),
-    row("StopTransactionOnInvalidId", "TxCtrlr", "StopTxOnInvalidId", "", T("true"), Free(Bool)),
-    row("StopTxnAlignedData", "AlignedDataCtrlr", "TxEndedMeasurands", "", T(""), Free(Measurands)),
-    row("StopTxnSampledData", "SampledDataCtrlr", "TxEndedMeasurands", "", T(""), Free(Measurands)),
-    row("SupportedFeatureProfiles", "", "", "",
-        T("Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger"), Fixed(Text)),
-    row("TransactionMessageAttempts", "OCPPCommCtrlr", "MessageAttempts", "TransactionEvent", T("5"), Free(Number)),
-    row("TransactionMessageRetryInterval", "OCPPCommCtrlr", "MessageAttemptInterval", "TransactionEvent", T("10"), Free(Seconds)),
-    row("UnlockConnectorOnEVSideDisconnect", "OCPPCommCtrlr", "UnlockOnEVSideDisconnect", "", T("true"), Free(Bool)),
-    row("WebSocketPingInterval", "OCPPCommCtrlr", "WebSocketPingInterval", "", T("30"), Free(Seconds)),
-    row("LocalAuthListEnabled", "LocalAuthListCtrlr", "Enabled", "", T("true"), Free(Bool)),
-    row("LocalAuthListMaxLength", "", "", "", N(ENTRIES_MAX as i64), Fixed(Number)),
-    row("SendLocalListMaxLength", "LocalAuthListCtrlr", "ItemsPerMessage", "", N(ENTRIES_IN_MESSAGE_MAX as i64), Fixed(Number)),
-    row("ReserveConnectorZeroSupported", "ReservationCtrlr", "NonEvseSpecific", "", T("true"), Fixed(Bool)),
-    row("", "ReservationCtrlr", "Enabled", "", T("true"), Fixed(Bool)),
-    row("ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel", "", N(STACK_LEVEL_MAX), Fixed(Number)),
-    row("ChargingScheduleAllowedChargingRateUnit", "", "", "", T("Current,Power"), Fixed(Text)),
-    row("", "SmartChargingCtrlr", "RateUnit", "", T("A,W"), Fixed(Text)),
-    row("", "SmartChargingCtrlr", "Enabled", "", T("true"), Fixed(Bool)),
-    row("ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule", "", N(PERIODS_MAX as i64), Fixed(Number)),
-    row("MaxChargingProfilesInstalled", "SmartChargingCtrlr", "Entries", "ChargingProfiles", N(PROFILES_MAX as i64), Fixed(Number)),
-    row("AuthorizationKey", "SecurityCtrlr", "BasicAuthPassword", "", T(""), Kind::Password),
-    row("SecurityProfile", "SecurityCtrlr", "SecurityProfile", "", T("1"), Fixed(Number)),
-    row("CpoName", "SecurityCtrlr", "OrganizationName", "", T("Switchboard"), Free(Text)),
-    row("", "SecurityCtrlr", "Identity", "", T(""), Fixed(Text)),
-    row("", "TxCtrlr", "TxStartPoint", "", T("PowerPathClosed"), Fixed(Text)),
-    row("", "TxCtrlr", "TxStopPoint", "", T("PowerPathClosed"), Fixed(Text)),
-    row("", "SampledDataCtrlr", "TxStartedMeasurands", "", T("Energy.Active.Import.Register"), Fixed(Text)),
-    row("", "OCPPCommCtrlr", "NetworkConfigurationPriority", "", T("0"), Fixed(Text)),
-    row("", "OCPPCommCtrlr", "NetworkProfileConnectionAttempts", "", T("3"), Fixed(Number)),
-    row("", "OCPPCommCtrlr", "OfflineThreshold", "", T("60"), Free(Seconds)),
-    row("", "OCPPCommCtrlr", "FileTransferProtocols", "", T("HTTP,HTTPS,FTP"), Fixed(Text)),
-    row("", "OCPPCommCtrlr", "MessageTimeout", "Default", T("30"), Fixed(Seconds)),
-    row("", "DeviceDataCtrlr", "ItemsPerMessage", "GetReport", T("50"), Fixed(Number)),
-    row("", "DeviceDataCtrlr", "ItemsPerMessage", "GetVariables", T("50"), Fixed(Number)),
-    row("", "DeviceDataCtrlr", "ItemsPerMessage", "SetVariables", T("50"), Fixed(Number)),
-    row("", "DeviceDataCtrlr", "BytesPerMessage", "GetVariables", T("65536"), Fixed(Number)),
-    row("", "DeviceDataCtrlr", "BytesPerMessage", "SetVariables", T("65536"), Fixed(Number)),
-    row("", "ClockCtrlr", "TimeSource", "", T("Heartbeat"), Fixed(Text)),
-    row("", "MonitoringCtrlr", "Available", "", T("false"), Fixed(Bool)),
-    row("", "DisplayMessageCtrlr", "Available", "", T("false"), Fixed(Bool)),
-    row("", "TariffCostCtrlr", "Available", "Tariff", T("false"), Fixed(Bool)),
-    row("", "ChargingStation", "Available", "", T("true"), Fixed(Bool)),
-    row("", "ChargingStation", "VendorName", "", T("Switchboard"), Fixed(Text)),
-    row("", "ChargingStation", "Model", "", T("Simulated 22"), Fixed(Text)),
-    row("", "ChargingStation", "SerialNumber", "", T(""), Fixed(Text)),
-    row("", "ChargingStation", "SupplyPhases", "", T("3"), Fixed(Number)),
-    row("", "Controller", "FirmwareVersion", "", T(env!("CARGO_PKG_VERSION")), Fixed(Text)),
-];
+/// The table, one setting a line.
+static TABLE: LazyLock<Vec<Row>> =
+    LazyLock::new(|| include_str!("settings.txt").lines().filter_map(row).collect());
 
-const fn row(
-    v16: &'static str,
-    component: &'static str,
-    variable: &'static str,
-    instance: &'static str,
-    default: Preset,
-    kind: Kind,
-) -> Row {
-    Row { v16, component, variable, instance, default, kind }
+/// One line of the table; none for what is none, which a test counts.
+fn row(line: &'static str) -> Option<Row> {
+    let columns: Vec<&str> = line.split_whitespace().map(|one| if one == "-" { "" } else { one }).collect();
+    let [v16, component, variable, instance, change, holds, default, ..] = *columns else { return None };
+    let holds = match holds {
+        "text" => Holds::Text,
+        "seconds" => Holds::Seconds,
+        "number" => Holds::Number,
+        "bool" => Holds::Bool,
+        "measurands" => Holds::Measurands,
+        _ => return None,
+    };
+    let kind = match change {
+        "fixed" => Kind::Fixed(holds),
+        "free" => Kind::Free(holds),
+        "password" => Kind::Password,
+        _ => return None,
+    };
+    let default = match default {
+        "$version" => env!("CARGO_PKG_VERSION").into(),
+        "$entries_max" => ENTRIES_MAX.to_string().into(),
+        "$entries_in_message_max" => ENTRIES_IN_MESSAGE_MAX.to_string().into(),
+        "$stack_level_max" => STACK_LEVEL_MAX.to_string().into(),
+        "$periods_max" => PERIODS_MAX.to_string().into(),
+        "$profiles_max" => PROFILES_MAX.to_string().into(),
+        // The rest of the line, for a text of several words.
+        _ if columns.len() > 7 => line.find(default).and_then(|at| line.get(at..)).unwrap_or_default().into(),
+        other => Cow::Borrowed(other),
+    };
+    Some(Row { v16, component, variable, instance, default, kind })
 }
 
 /// What became of the attempt to change a setting.
@@ -300,11 +247,7 @@ impl Configuration {
         if let Some((_, value)) = self.changed.iter().find(|(one, _)| *one == index) {
             return value.to_string();
         }
-        match TABLE.get(index).map(|row| &row.default) {
-            Some(Preset::Text(text)) => (*text).to_owned(),
-            Some(Preset::Number(number)) => number.to_string(),
-            None => String::new(),
-        }
+        TABLE.get(index).map(|row| row.default.to_string()).unwrap_or_default()
     }
 
     fn look(&self, index: Option<usize>) -> Looked {
@@ -321,10 +264,12 @@ impl Configuration {
 impl Holds {
     fn allows(self, value: &str) -> bool {
         match self {
-            Text => value.chars().count() <= 500,
-            Seconds | Number => value.parse::<u32>().is_ok(),
-            Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
-            Measurands => value.is_empty() || value.split(',').all(|one| MEASURANDS.contains(&one.trim())),
+            Self::Text => value.chars().count() <= 500,
+            Self::Seconds | Self::Number => value.parse::<u32>().is_ok(),
+            Self::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
+            Self::Measurands => {
+                value.is_empty() || value.split(',').all(|one| MEASURANDS.contains(&one.trim()))
+            }
         }
     }
 }
@@ -383,6 +328,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_defaults_are_of_their_kind() {
+        let lines = include_str!("settings.txt").lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(lines.count(), TABLE.len(), "every line is a setting");
         for (index, row) in TABLE.iter().enumerate() {
             for other in &TABLE[..index] {
                 assert!(row.v16.is_empty() || row.v16 != other.v16, "{}", row.v16);
