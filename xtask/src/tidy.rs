@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("gateway", &["rpc", "deflate", "bus", "directory"]),
     ("switchboard", &["rpc", "messages", "bus", "router", "worker", "station"]),
     ("central", &["rpc", "messages", "router", "sqlite"]),
-    ("station", &["rpc", "messages", "router"]),
+    ("station", &["rpc", "messages", "router", "deflate"]),
     ("trace", &["rpc", "gateway"]),
     ("api", &["rpc", "messages", "bus", "directory", "trace", "central"]),
     (

@@ -2,7 +2,8 @@
 //!
 //! It knows the product only from outside: the command line, HTTP and the socket. [`Switchboard`] is a running server,
 //! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software,
-//! [`Central`] a central system made of such, and [`Proxy`] a line that can be cut or held up. [`chaos`] is the kill matrix.
+//! [`Central`] a central system made of such, [`Proxy`] a line that can be cut or held up, and [`TlsFront`] one that is
+//! encrypted. [`chaos`] is the kill matrix.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests run in real time and are told by the environment what is there"
@@ -17,6 +18,7 @@ mod proxy;
 mod raw_station;
 pub mod servers;
 mod switchboard;
+mod tls_front;
 pub mod tools;
 pub mod wait;
 
@@ -25,3 +27,4 @@ pub use charger::{Charger, Software};
 pub use proxy::Proxy;
 pub use raw_station::RawStation;
 pub use switchboard::{Ran, Switchboard};
+pub use tls_front::TlsFront;

@@ -1,6 +1,6 @@
 //! How a client behaves.
 
-use super::back_off::BackOff;
+use super::{back_off::BackOff, tls::Tls};
 use bytestring::ByteString;
 use std::{fmt, time::Duration};
 use switchboard_messages::{Request, Sender, Violations};
@@ -10,7 +10,7 @@ use switchboard_rpc::Version;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`. Only `ws`.
+    /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`, or `wss` with [`tls`](Self::tls).
     pub url: String,
     /// The identity, as it will be percent-encoded into the URL.
     pub id: String,
@@ -18,6 +18,10 @@ pub struct Config {
     pub version: Version,
     /// The password for Basic authentication; none: no credentials are sent. Any bytes.
     pub password: Option<Vec<u8>>,
+    /// Whom to believe that it is the central system; needed for `wss`. Default none.
+    pub tls: Option<Tls>,
+    /// Whether compression is offered (permessage-deflate, message by message). Default false.
+    pub compression: bool,
     /// The payload of the BootNotification.
     pub boot: ByteString,
     /// How long an answer may take. Default 30 s.
@@ -103,6 +107,8 @@ impl Config {
             id: id.into(),
             version,
             password: None,
+            tls: None,
+            compression: false,
             boot: boot.into(),
             answer_timeout: Duration::from_secs(30),
             calls_max: 64,

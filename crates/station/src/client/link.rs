@@ -14,12 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::Sleep;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message, Utf8Bytes,
-        protocol::{CloseFrame, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::{
+    Message, Utf8Bytes,
+    protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
 /// How long the central system may leave unread what is written.
@@ -169,8 +166,13 @@ impl Link {
             Step::Connect => {
                 let config = client.config();
                 let password = client.password().map(<[u8]>::to_vec);
-                let endpoint =
-                    Endpoint { url: config.url.clone(), id: config.id.clone(), version: config.version };
+                let endpoint = Endpoint {
+                    url: config.url.clone(),
+                    id: config.id.clone(),
+                    version: config.version,
+                    tls: config.tls.clone(),
+                    compression: config.compression,
+                };
                 self.state =
                     State::Connecting(async move { connect(&endpoint, password.as_deref()).await }.boxed());
             }
@@ -192,8 +194,8 @@ impl Link {
     /// Closes in a friendly way, if the other side lets it.
     fn linger(&mut self, mut socket: Box<Socket>, frame: Option<CloseFrame>) {
         let closing = async move {
-            if frame.is_none() || WebSocketStream::close(&mut socket, frame).await.is_ok() {
-                while let Some(Ok(_)) = socket.next().await {}
+            if frame.is_none() || socket.web.close(frame).await.is_ok() {
+                while let Some(Ok(_)) = socket.web.next().await {}
             }
         };
         self.lingering = Some(tokio::time::timeout(CLOSE_MAX, closing).map(drop).boxed());
@@ -233,20 +235,20 @@ fn write(
     let mut moved = false;
     let broken = |error: tokio_tungstenite::tungstenite::Error| lost(chain(&error));
     loop {
-        if socket.poll_ready_unpin(task).map_err(broken)?.is_pending() {
+        if socket.web.poll_ready_unpin(task).map_err(broken)?.is_pending() {
             break;
         }
         let message = if std::mem::take(ping) {
             Message::Ping(bytes::Bytes::new())
         } else if let Some(text) = next_text(filter, client, now) {
-            Message::Text(text)
+            socket.text(text)
         } else {
             break;
         };
         moved = true;
-        socket.start_send_unpin(message).map_err(broken)?;
+        socket.web.start_send_unpin(message).map_err(broken)?;
     }
-    if socket.poll_flush_unpin(task).map_err(broken)?.is_ready() {
+    if socket.web.poll_flush_unpin(task).map_err(broken)?.is_ready() {
         *blocked = None;
     } else if now.saturating_duration_since(*blocked.get_or_insert(now)) >= WRITE_MAX {
         return Err(lost("the central system does not read"));
@@ -279,7 +281,7 @@ fn read(
         if !client.wants_input() {
             break;
         }
-        let Poll::Ready(message) = socket.poll_next_unpin(task) else { break };
+        let Poll::Ready(message) = socket.poll_next(task) else { break };
         moved = true;
         match message {
             Some(Ok(Message::Text(text))) => {

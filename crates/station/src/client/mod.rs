@@ -18,6 +18,8 @@ mod socket;
 mod station;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod transport;
 mod typed;
 
 pub use back_off::BackOff;
@@ -29,4 +31,5 @@ pub use machine::{Client, NotCalled, Step};
 pub use queue::{FileQueue, MemoryQueue, Open, Queue, QueueError};
 pub use station::{CallError, Events, StartError, Station, Status, Transaction};
 pub use switchboard_rpc::connection::{Called, Outcome};
+pub use tls::{Tls, TlsError};
 pub use typed::Billing;

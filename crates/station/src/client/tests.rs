@@ -668,7 +668,7 @@ fn without_a_line_it_stops_at_once_unless_something_would_be_lost_with_it() {
     };
     // Nothing to say; or what is said is on a disk.
     for billed in [false, true] {
-        let mut bench = offline(Box::new(Disk::default()));
+        let mut bench = offline(Box::<Disk>::default());
         if billed {
             bench.bill("a", "StartTransaction", &start()).unwrap();
         }

@@ -47,7 +47,8 @@ impl From<CallRefused> for NotCalled {
 }
 
 impl Client {
-    /// Calls the central system, and gives the key by which [`Event::Ended`] will tell the end, exactly once.
+    /// Calls the central system, and gives the key by which [`Event::Ended`](crate::client::Event::Ended)
+    /// will tell the end, exactly once.
     ///
     /// # Errors
     /// When it cannot be sent now: such calls are not kept. What must not get lost is [billed](Self::bill).
@@ -108,7 +109,7 @@ impl Client {
     /// Answers the call in hand with a whole frame.
     ///
     /// # Errors
-    /// As [`Connection::answer`].
+    /// As [`switchboard_rpc::Connection::answer`].
     pub fn answer(&mut self, seq: u64, frame: Bytes, now: Instant) -> Result<(), AnswerError> {
         let Phase::Online(online) = &mut self.phase else { return Err(AnswerError::Closed) };
         let text = ByteString::try_from(frame.clone()).map_err(|_| AnswerError::NotAnAnswer)?;
