@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{process::Stdio, time::Duration};
-use switchboard_testkit::{Switchboard, http};
+use switchboard_testkit::{Switchboard, TlsFront, http};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -143,8 +143,17 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
         let server = Switchboard::start(BINARY, SERVER).await?;
         let short = DAY.replace("hours = 24", "hours = 10").replace("begins_at = 4", "begins_at = 7");
         let busy = short.replace("per_connector = 1.2", "per_connector = 8");
-        let arguments =
-            ["--stations", "78", "--speed", "3600", "--versions", "1.6,2.0.1,2.1", "--quirks", "all"];
+        let arguments = [
+            "--stations",
+            "78",
+            "--speed",
+            "3600",
+            "--versions",
+            "1.6,2.0.1,2.1",
+            "--quirks",
+            "all",
+            "--compress",
+        ];
         let (code, summary) = Simulation::start(&server, &busy, &arguments)?.ended().await?;
         let stations = summary["perStation"].as_array().context("no stations")?;
         let sum = |quirk: &str, member: &str| {
@@ -160,6 +169,14 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
             ensure!(refused == 0 || name == "statusless-status", "{name}: {refused} refused");
         }
         agree(code, &summary)?;
+        let (_, metrics) = http::get(server.admin(), "/metrics").await?;
+        let counted = |name: &str| {
+            let line = metrics.lines().find(|line| line.starts_with(name))?;
+            line.rsplit(' ').next()?.parse::<u64>().ok()
+        };
+        // The server's answers are too short to be worth it.
+        let compressed = counted("switchboard_gateway_received_compressed_bytes");
+        ensure!(compressed > Some(10_000), "{compressed:?}");
         ensure!(
             matches!(http::get(server.admin(), "/readyz").await, Ok((200, _))),
             "it is not ready any more"
@@ -170,11 +187,69 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
 }
 
 #[tokio::test]
+async fn a_server_behind_tls_is_reached_with_its_authority_and_not_without() -> Result<()> {
+    tokio::time::timeout(LIMIT, async {
+        let server = Switchboard::start(BINARY, SERVER).await?;
+        let front = TlsFront::to(server.stations()).await?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("authority.pem");
+        std::fs::write(&file, front.authority())?;
+        let file = file.to_str().context("a path")?;
+        let url = format!("wss://localhost:{}/ocpp", front.port());
+        let idle = ["simulate", &url, "--scenario", "idle", "--stations", "5", "--switch-on", "0", "--json"];
+        let ran =
+            server.run(&[&idle[..], &["--for", "2s", "--ca-file", file, "--compress"]].concat()).await?;
+        let summary = ran.json()?;
+        ensure!(ran.code == 0 && summary["boots"] == 5 && summary["failedConnections"] == 0, "{ran:?}");
+        // Whom the system trusts has not signed this.
+        let ran = server.run(&[&idle[..], &["--for", "1s"]].concat()).await?;
+        ensure!(ran.code != 0 && ran.stderr.contains("certificate"), "{ran:?}");
+        Ok(())
+    })
+    .await?
+}
+
+#[tokio::test]
+async fn at_full_speed_a_scenario_ends_by_its_own_time_and_all_that_is_printed_is_json() -> Result<()> {
+    tokio::time::timeout(LIMIT, async {
+        let server = Switchboard::start(BINARY, SERVER).await?;
+        let short = DAY.replace("hours = 24", "hours = 6").replace("begins_at = 4", "begins_at = 7");
+        let arguments = ["--stations", "40", "--speed", "max", "--versions", "2.1"];
+        let mut simulation = Simulation::start(&server, &short, &arguments)?;
+        let mut last = 0.0;
+        let summary = loop {
+            let line = simulation.line().await?;
+            if line.get("perStation").is_some() {
+                break line;
+            }
+            // What a script would follow.
+            let number = |name: &str| line[name].as_f64().with_context(|| format!("{name} in {line}"));
+            for name in
+                ["seconds", "speed", "connected", "charging", "callsPerSecond", "energyWh", "transactions"]
+            {
+                ensure!(number(name)? >= 0.0, "{name} in {line}");
+            }
+            ensure!(line["stopping"].is_boolean() && number("hours")? >= last, "{line}");
+            last = number("hours")?;
+        };
+        agree(simulation.child.wait().await?.code(), &summary)?;
+        let hours = summary["hours"].as_f64().context("no hours")?;
+        ensure!(hours >= 6.0 && summary["speed"].as_f64() > Some(60.0), "{summary}");
+        // Six hours, what else goes on while bills are sent, and the seconds in which they are switched on.
+        ensure!(summary["transactions"].as_u64() > Some(10), "{summary}");
+        Ok(())
+    })
+    .await?
+}
+
+#[tokio::test]
 async fn what_cannot_be_simulated_is_said_before_anything_begins() -> Result<()> {
     let server = Switchboard::start(BINARY, SERVER).await?;
     for (arguments, code, says) in [
         (&["simulate", "--scenario", "nonsense"][..], 65, "no scenario"),
-        (&["simulate", "wss://127.0.0.1:1/ocpp"], 65, "no TLS"),
+        (&["simulate", "http://127.0.0.1:1/ocpp"], 65, "wss://"),
+        (&["simulate", "wss://127.0.0.1:1/ocpp", "--ca-file", "nowhere"], 65, "cannot be read"),
+        (&["simulate", "--ca-file", "nowhere"], 65, "of use with a wss:// URL only"),
         (&["simulate", "--quirks", "flying"], 65, "no quirk \"flying\""),
         (&["simulate", "--faults", "2"], 65, "--faults"),
         (&["simulate", "--versions", "1.5"], 2, "2.0.1"),

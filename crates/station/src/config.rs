@@ -1,6 +1,9 @@
 //! What a simulated station is and how it behaves.
 
-use crate::{Pace, Quirk, Scenario, Statistics, client::BackOff};
+use crate::{
+    Pace, Quirk, Scenario, Statistics,
+    client::{BackOff, Tls},
+};
 use std::{fmt, sync::Arc, time::Duration};
 use switchboard_rpc::Version;
 
@@ -8,7 +11,7 @@ use switchboard_rpc::Version;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`. Only `ws`.
+    /// The endpoint without the identity: `ws://127.0.0.1:8180/ocpp`, or `wss` with [`tls`](Self::tls).
     pub url: Arc<str>,
     /// The identity, as it will be percent-encoded into the URL.
     pub id: String,
@@ -16,6 +19,10 @@ pub struct Config {
     pub version: Version,
     /// The password for Basic authentication; none: no credentials are sent. Any bytes.
     pub password: Option<Vec<u8>>,
+    /// Whom to believe that it is the central system; needed for `wss`.
+    pub tls: Option<Tls>,
+    /// Whether it offers compression.
+    pub compression: bool,
     /// From which its chances come: the same seed lives the same life. Ids are never made from it, since they must not
     /// be used twice.
     pub seed: u64,
@@ -68,6 +75,8 @@ impl Config {
             url: url.into(),
             version: Version::V16,
             password: None,
+            tls: None,
+            compression: false,
             // Stations that nobody gave a seed still live different lives.
             seed: id.bytes().fold(0xcbf2_9ce4_8422_2325, |seed, byte| {
                 (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -48,6 +48,7 @@ impl Simulated {
         let mut link = Link::new(wire.map(|wire| Box::new(wire) as Box<dyn Filter>));
         let id = self.config.id.clone();
         let mut charger = Charger::new(self.config, self.books, begin);
+        let mut faster = charger.pace().changes();
         let (mut stopping, mut failing) = (false, false);
         loop {
             let next = charger.poll_timeout().unwrap_or_else(|| now().at + IDLE);
@@ -58,6 +59,8 @@ impl Simulated {
                     charger.handle_event(event, now());
                 }
                 () = time::sleep_until(next.into()) => charger.handle_timeout(now()),
+                // Its sender lives as long as the charger.
+                Ok(()) = faster.changed() => charger.handle_pace(now()),
                 () = shutdown.cancelled(), if !stopping => {
                     stopping = true;
                     charger.handle_shutdown(now());

@@ -34,6 +34,7 @@ mod population;
 mod quirk;
 mod scenario;
 mod statistics;
+mod steering;
 
 pub use books::{Books, BooksHandle, Link, Transaction};
 pub use config::Config;

@@ -1,8 +1,11 @@
 //! Many stations in one process that live through one scenario.
 
 use crate::{
-    Books, BooksHandle, Config, Figures, Latencies, Pace, Quirk, Scenario, Simulated, Statistics, driver,
+    Books, BooksHandle, Config, Figures, Latencies, Pace, Quirk, Scenario, Simulated, Statistics,
+    client::Tls,
+    driver,
     scenario::{minutes, one_of},
+    steering::{LOOK_EVERY, Steering},
 };
 use serde::Serialize;
 use std::{
@@ -12,10 +15,10 @@ use std::{
 use switchboard_rpc::Version;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How many calls a second a population at full speed makes.
-const CALLS_PER_SECOND: f64 = 1000.0;
-/// The fastest that full speed means.
-const SPEED_MAX: f64 = 3600.0;
+/// How many calls a second a population at full speed makes in the beginning.
+const CALLS_PER_SECOND: f64 = 500.0;
+/// How often it is looked whether the scenario is over, at the latest.
+const OVER_EVERY: Duration = Duration::from_secs(1);
 /// The fractions of its multiples spread evenly, however many there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
@@ -33,12 +36,17 @@ pub struct Plan {
     pub connectors: u32,
     /// What they live through.
     pub scenario: Scenario,
-    /// How much faster than the clock their time runs; none: as fast as about a thousand calls a second make it.
+    /// How much faster than the clock their time runs; none: as fast as the central system keeps up, at most an hour a
+    /// second.
     pub speed: Option<f64>,
     /// From which all chance comes.
     pub seed: u64,
     /// The password of them all.
     pub password: Option<Vec<u8>>,
+    /// Whom they believe that it is the central system; needed for `wss`.
+    pub tls: Option<Tls>,
+    /// Whether they offer compression.
+    pub compression: bool,
     /// How long they may take to tell everything when they are switched off.
     pub finish: Duration,
     /// How long an answer may take.
@@ -58,12 +66,14 @@ impl Plan {
             speed: Some(1.0),
             seed: 1,
             password: None,
+            tls: None,
+            compression: false,
             finish: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(30),
         }
     }
 
-    /// How fast its time runs.
+    /// How fast its time runs in the beginning.
     #[must_use]
     pub fn pace(&self) -> f64 {
         self.speed.unwrap_or_else(|| {
@@ -74,7 +84,7 @@ impl Plan {
                 * f64::from(self.connectors)
                 * f64::from(self.stations)
                 * (8.0 + readings);
-            (CALLS_PER_SECOND * 86_400.0 / a_day.max(1.0)).clamp(1.0, SPEED_MAX)
+            Steering::clamped(CALLS_PER_SECOND * 86_400.0 / a_day.max(1.0))
         })
     }
 
@@ -88,13 +98,15 @@ impl Plan {
             by_share(&scenario.versions(), f64::from(number) * GOLDEN % 1.0).unwrap_or(Version::V16);
         config.power_w = Some(one_of(&scenario.stations.power_kw, &mut random) * 1000.0);
         config.password.clone_from(&self.password);
+        config.tls.clone_from(&self.tls);
+        config.compression = self.compression;
         config.connectors = self.connectors.max(1);
         config.tokens = Arc::clone(&shared.tokens);
         config.meter_interval = minutes(scenario.stations.meter_minutes);
         config.finish = self.finish;
         config.answer_timeout = self.answer_timeout;
         config.statistics = Arc::clone(&shared.statistics);
-        config.pace = Some(shared.pace);
+        config.pace = Some(shared.pace.clone());
         config.speed = shared.pace.speed();
         if f64::from(number) * GOLDEN * GOLDEN % 1.0 < scenario.quirks.share && !shared.quirks.is_empty() {
             config.quirks = vec![shared.quirks[number as usize % shared.quirks.len()]];
@@ -159,7 +171,7 @@ impl Population {
         let mut population = Self {
             members: Vec::with_capacity(plan.stations as usize),
             statistics: Arc::clone(&shared.statistics),
-            pace: shared.pace,
+            pace: shared.pace.clone(),
             hours: shared.scenario.hours,
             begin: now.at,
             begin_ms: now.unix_ms,
@@ -183,7 +195,24 @@ impl Population {
             });
         }
         population.tasks.close();
+        if plan.speed.is_none() {
+            population.steer();
+        }
         population
+    }
+
+    /// Lets their time run as fast as the central system keeps up.
+    fn steer(&self) {
+        let (statistics, pace, stop) = (Arc::clone(&self.statistics), self.pace.clone(), self.stop.clone());
+        let mut steering = Steering::new(statistics.figures(), statistics.latencies());
+        tokio::spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+                let wanted = steering.judge(pace.speed(), statistics.figures(), statistics.latencies());
+                if let Some(speed) = wanted {
+                    pace.set_speed(speed, driver::now().at);
+                }
+            }
+        });
     }
 
     /// What they have done so far.
@@ -235,15 +264,34 @@ impl Population {
         (now.saturating_duration_since(self.begin), self.pace.seconds(now) / 3600.0)
     }
 
-    /// How long the scenario lasts by the clock; none: until somebody ends it.
+    /// How many hours of the own time the scenario lasts; none: until somebody ends it.
     #[must_use]
-    pub fn lasts(&self) -> Option<Duration> {
-        self.hours.map(|hours| self.pace.real(minutes(hours * 60.0)))
+    pub const fn hours(&self) -> Option<f64> {
+        self.hours
+    }
+
+    /// Waits until the scenario is over.
+    pub async fn over(&self) {
+        let Some(hours) = self.hours else { return std::future::pending().await };
+        loop {
+            let left = hours * 3600.0 - self.pace.seconds(driver::now().at);
+            if left <= 0.0 {
+                return;
+            }
+            // The speed may change meanwhile.
+            tokio::time::sleep(self.pace.real(Duration::from_secs_f64(left)).min(OVER_EVERY)).await;
+        }
     }
 
     /// Ends what goes on; every station tells it and switches itself off.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// How many are not switched off yet.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Waits until all are switched off.
@@ -366,12 +414,12 @@ mod tests {
     }
 
     #[test]
-    fn full_speed_means_about_a_thousand_calls_a_second() {
+    fn full_speed_begins_with_what_any_central_system_bears() {
         let mut plan = plan(Scenario::text("day").unwrap());
         plan.speed = None;
         plan.stations = 500;
-        assert!((300.0..1500.0).contains(&plan.pace()), "{}", plan.pace());
+        assert!((150.0..750.0).contains(&plan.pace()), "{}", plan.pace());
         plan.stations = 1;
-        assert!((plan.pace() - SPEED_MAX).abs() < 1e-9);
+        assert!((plan.pace() - 3600.0).abs() < 1e-9);
     }
 }

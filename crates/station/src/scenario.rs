@@ -80,6 +80,8 @@ pub struct Session {
     pub plug_first: f64,
     /// The share of drivers who show a tag and never plug in.
     pub no_show: f64,
+    /// The share of drivers who say at a station of 2.1 how much energy it shall be; about half of what they could take.
+    pub limited: f64,
     /// Between tag and plug, in seconds.
     pub hesitate_seconds: [f64; 3],
     /// How many different tags the drivers have.
@@ -168,6 +170,7 @@ impl Default for Session {
             phases: vec![1, 3, 3],
             plug_first: 0.5,
             no_show: 0.0,
+            limited: 0.1,
             hesitate_seconds: [2.0, 15.0, 90.0],
             tags: 1000,
         }
@@ -288,6 +291,7 @@ impl Scenario {
         for (name, share) in [
             ("session.plug_first", self.session.plug_first),
             ("session.no_show", self.session.no_show),
+            ("session.limited", self.session.limited),
             ("stations.station_share", self.stations.station_share),
             ("faults.share", self.faults.share),
             ("quirks.share", self.quirks.share),

@@ -14,7 +14,7 @@ use books::Compared;
 use display::Display;
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
-use switchboard_station::{Plan, Population, Quirk, Scenario};
+use switchboard_station::{Plan, Population, Quirk, Scenario, client::Tls};
 
 /// How often the display is told something new.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,8 +63,8 @@ fn list(command: &Simulate, kind: &str, rows: &[(&str, String)]) -> Result<Exit,
 /// Scenario and flags together.
 fn plan(command: &Simulate) -> Result<Plan, Failure> {
     let wrong = |text: String| Failure::new(Exit::Data, text);
-    if !command.url.starts_with("ws://") {
-        return Err(wrong(format!("{} is no ws:// URL; simulated stations speak no TLS", command.url)));
+    if !["ws://", "wss://"].iter().any(|scheme| command.url.starts_with(scheme)) {
+        return Err(wrong(format!("{} is no ws:// or wss:// URL", command.url)));
     }
     let mut scenario = scenario(&command.scenario)?;
     if !command.versions.is_empty() {
@@ -100,6 +100,8 @@ fn plan(command: &Simulate) -> Result<Plan, Failure> {
         Speed::Times(times) => Some(times),
         Speed::Max => None,
     };
+    plan.compression = command.compress;
+    plan.tls = tls(command)?;
     plan.password = match (&command.password, &command.password_file) {
         (Some(password), _) => Some(password.clone().into_bytes()),
         (None, Some(file)) => {
@@ -110,6 +112,21 @@ fn plan(command: &Simulate) -> Result<Plan, Failure> {
         (None, None) => None,
     };
     Ok(plan)
+}
+
+/// Whom the stations believe, where it matters.
+fn tls(command: &Simulate) -> Result<Option<Tls>, Failure> {
+    let wrong = |text: String| Failure::new(Exit::Data, text);
+    let Some(file) = &command.ca_file else {
+        let needed = command.url.starts_with("wss://");
+        return needed.then(Tls::system).transpose().map_err(|error| wrong(error.to_string()));
+    };
+    if !command.url.starts_with("wss://") {
+        return Err(wrong("--ca-file is of use with a wss:// URL only".to_owned()));
+    }
+    let pem =
+        std::fs::read(file).map_err(|error| wrong(format!("{} cannot be read: {error}", file.display())))?;
+    Tls::trusting(&pem).map(Some).map_err(|error| wrong(format!("{}: {error}", file.display())))
 }
 
 fn scenario(name: &str) -> Result<Scenario, Failure> {
@@ -146,24 +163,28 @@ async fn live(command: &Simulate, plan: &Plan, check: Option<books::Server>) -> 
     let mut signals = Signals::new()?;
     let population = Population::start(plan);
     let mut display = Display::new(command, &population);
-    let lasts = command.lasts.or_else(|| population.lasts());
     let mut tick = tokio::time::interval(TICK);
     let mut stopping = false;
     let ended = population.ended();
     tokio::pin!(ended);
-    let over = tokio::time::sleep(lasts.unwrap_or(Duration::MAX / 4));
+    let over = async {
+        match command.lasts {
+            Some(lasts) => tokio::time::sleep(lasts).await,
+            None => population.over().await,
+        }
+    };
     tokio::pin!(over);
     loop {
         tokio::select! {
             () = &mut ended => break,
             _ = tick.tick() => display.show(&population, stopping)?,
-            () = &mut over, if lasts.is_some() && !stopping => {
+            () = &mut over, if !stopping => {
                 stopping = true;
                 population.stop();
             }
             _ = signals.next() => {
                 if stopping {
-                    display.end();
+                    display.end()?;
                     output::note("stopped at once; what was not sent is lost")?;
                     return Ok(Exit::Interrupted);
                 }
@@ -174,7 +195,7 @@ async fn live(command: &Simulate, plan: &Plan, check: Option<books::Server>) -> 
         }
     }
     display.show(&population, true)?;
-    display.end();
+    display.end()?;
     let compared = match check {
         Some(server) => Some(server.compare(&population).await?),
         None => None,
@@ -202,7 +223,7 @@ fn sum_up(
             "stations": stations.len(),
             "scenario": command.scenario,
             "seed": plan.seed,
-            "speed": population.speed(),
+            "speed": hours * 3600.0 / age.as_secs_f64().max(0.001),
             "seconds": age.as_secs_f64(),
             "hours": hours,
             "transactions": transactions,
@@ -231,7 +252,7 @@ fn sum_up(
         let latency =
             |share| millis(share).map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1} ms"));
         output::line(format!(
-            "{} stations, {hours:.1} hours in {}: {} transactions, {} kWh\n{} calls, p50 {}, p99 {}, {} refused, {} \
+            "{} stations, {hours:.1} hours in {}: {} transactions, {} kWh\n{} calls, p50 {}, p99 {}\n{} refused, {} \
              unanswered, {} lost with their connection, {} bills given up\n{} connections, {} failed, {} boots, {} faults, \
              {} commands",
             stations.len(),
@@ -251,7 +272,7 @@ fn sum_up(
             number(figures.faults),
             number(figures.commands),
         ))?;
-        if let Some(why) = population.last_failure() {
+        if let Some(why) = population.last_failure().filter(|_| figures.connections > 0) {
             output::line(format!("the last connection that failed: {}", output::printable(&why)))?;
         }
         show_wrong(&stations)?;

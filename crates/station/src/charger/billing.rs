@@ -11,6 +11,8 @@ pub(crate) enum Kind {
         token_type: String,
         /// The reservation that it uses up.
         reservation: Option<i64>,
+        /// How much its driver wants at most, in Wh (2.1).
+        limit_wh: Option<f64>,
     },
     /// The meter was read.
     Meter {
@@ -23,6 +25,13 @@ pub(crate) enum Kind {
     State {
         /// In the words of 2.x.
         state: &'static str,
+        /// Why it changed.
+        trigger: &'static str,
+    },
+    /// The central system has set a limit (2.1).
+    Limit {
+        /// How much may be charged, in Wh.
+        most_wh: f64,
     },
     /// A transaction has ended.
     Stop {

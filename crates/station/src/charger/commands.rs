@@ -212,6 +212,9 @@ impl Charger {
             "GetMonitoringReport" => json!({ "status": "NotSupported" }),
             "SetMonitoringBase" => json!({ "status": "NotSupported" }),
             "CostUpdated" => json!({}),
+            "GetPeriodicEventStream" => self.streams(),
+            "AdjustPeriodicEventStream" => self.adjust_stream(request),
+            "UsePriorityCharging" => self.use_priority(request, now),
             "ClearCache" => {
                 self.list.clear_cache();
                 json!({ "status": "Accepted" })

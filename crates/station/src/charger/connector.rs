@@ -91,12 +91,23 @@ pub(crate) struct Session {
     pub(crate) next_seq_no: u32,
     /// When it breaks, if it does.
     pub(crate) breaks_at: Option<Instant>,
+    /// What it has charged, in Wh.
+    pub(crate) charged_wh: f64,
+    /// How much it may charge, in Wh (2.1).
+    pub(crate) limit_wh: Option<f64>,
+    /// Whether it goes before others (2.1).
+    pub(crate) priority: bool,
 }
 
 impl Session {
     /// What flows, in W.
     pub(crate) fn power_w(&self) -> f64 {
         self.vehicle.accepts_w().min(self.offered_w)
+    }
+
+    /// Whether it has charged what it may. Less than a watt-hour is not waited for.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.limit_wh.is_some_and(|limit| self.charged_wh + 1.0 > limit)
     }
 
     /// What its meter shows beside the energy.
@@ -279,6 +290,27 @@ impl Connector {
             && self.session.is_none()
             && self.guest.as_ref().is_none_or(|guest| guest.consent == Consent::None && !guest.served)
             && self.reservation.as_ref().is_none_or(|kept| kept.token.eq_ignore_ascii_case(token))
+    }
+
+    /// Shifts what is planned in the own time; a reservation and, where the central system has ordered them, readings are in
+    /// true time.
+    pub(crate) fn replan(&mut self, shift: impl Fn(&mut Instant), readings: bool) {
+        self.next_car.iter_mut().for_each(&shift);
+        if let Some(session) = &mut self.session {
+            shift(&mut session.until);
+            shift(&mut session.look_at);
+            session.breaks_at.iter_mut().for_each(&shift);
+            if readings {
+                shift(&mut session.next_reading);
+            }
+        }
+        if let Some(guest) = &mut self.guest {
+            let Guest { plugs_at, shows_at, goes_at, .. } = &mut **guest;
+            [plugs_at, shows_at, goes_at].into_iter().flatten().for_each(&shift);
+        }
+        if let Some((_, until)) = &mut self.broken {
+            shift(until);
+        }
     }
 
     /// When something happens here by itself.

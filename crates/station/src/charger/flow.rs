@@ -24,7 +24,9 @@ impl Charger {
             let mut left = hours;
             while left > 0.0 {
                 let step = left.min(STEP_HOURS);
-                connector.register_wh += session.vehicle.take(session.offered_w, step);
+                let taken = session.vehicle.take(session.offered_w, step);
+                connector.register_wh += taken;
+                session.charged_wh += taken;
                 left -= step;
             }
             let number = session.transaction;
@@ -64,11 +66,16 @@ impl Charger {
                 own.map(|limit| limit.watts(phases)),
             ];
             let offered = limits.into_iter().flatten().fold(f64::MAX, f64::min);
+            let offered = if session.is_over_limit() { 0.0 } else { offered };
             session.offered_w = if offered < session.vehicle.least_w() { 0.0 } else { offered };
             let full = session.vehicle.hours_left(session.offered_w).map(|hours| {
                 now.at + self.pace.real(Duration::from_secs_f64((hours * 3600.0).clamp(0.0, 1e7)))
             });
-            session.look_at = [Some(look), full, change].into_iter().flatten().min().unwrap_or(look);
+            let limit = session.limit_wh.filter(|_| session.power_w() > 0.0).map(|limit| {
+                let hours = (limit - session.charged_wh).max(0.0) / session.power_w();
+                now.at + self.pace.real(Duration::from_secs_f64((hours * 3600.0).clamp(0.0, 1e7)))
+            });
+            session.look_at = [Some(look), full, change, limit].into_iter().flatten().min().unwrap_or(look);
             changed.push(connector.id);
         }
         for id in changed {
@@ -100,7 +107,12 @@ impl Charger {
             .filter_map(|one| {
                 let session = one.session.as_ref()?;
                 let id = books.transactions.get(&session.transaction).and_then(|book| book.id.clone());
-                Some(Running { connector: one.id, id, since_ms: session.since_ms })
+                Some(Running {
+                    connector: one.id,
+                    id,
+                    since_ms: session.since_ms,
+                    priority: session.priority,
+                })
             })
             .collect()
     }
@@ -124,6 +136,9 @@ impl Charger {
         }
         let sample = session.sample();
         self.bill_of(id, Kind::Meter { sample, cause }, now);
+        if cause == Cause::Periodic {
+            self.feed_stream(now);
+        }
     }
 
     /// Reads all meters, as the clock says.

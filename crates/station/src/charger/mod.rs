@@ -10,6 +10,7 @@ mod flow;
 mod installed;
 mod judge;
 mod outgoing;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -27,6 +28,7 @@ use connector::{Connector, Status};
 use outgoing::boot_notification;
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use stream::Stream;
 use switchboard_rpc::{
     Version,
     frame::{write_error, write_result},
@@ -60,6 +62,13 @@ enum Purpose {
     Notice { action: &'static str, payload: Box<Value> },
 }
 
+/// What a call asks for whose answer matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Consent { connector: u32 },
+    Stream,
+}
+
 /// A transaction of which something is still to be told, or that goes on.
 #[derive(Debug)]
 struct Untold {
@@ -85,6 +94,8 @@ pub(crate) struct Charger {
     books: BooksHandle,
     random: fastrand::Rng,
     pace: Pace,
+    /// The speed at which everything is planned.
+    planned_at: f64,
     settings: Configuration,
     profiles: Profiles,
     list: LocalList,
@@ -93,8 +104,9 @@ pub(crate) struct Charger {
     connectors: Vec<Connector>,
     /// What is said as soon as what goes on is dealt with.
     to_say: Vec<Purpose>,
-    /// Calls that ask for a driver's consent, and at which connector.
-    asked: Vec<(u64, u32)>,
+    /// Calls whose answers matter.
+    asked: Vec<(u64, Asked)>,
+    stream: Option<Box<Stream>>,
     untold: Vec<Untold>,
     repeats: Vec<Repeat>,
     next_event: u64,
@@ -121,7 +133,7 @@ impl Charger {
         let connectors = (1..=config.connectors.max(1))
             .map(|id| Connector::new(id, f64::from(random.u32(1_000..2_000_000)), power_w))
             .collect();
-        let pace = config.pace.unwrap_or_else(|| Pace::new(config.speed, now.at));
+        let pace = config.pace.clone().unwrap_or_else(|| Pace::new(config.speed, now.at));
         let settings = Configuration::new(&config);
         let mut charger = Self {
             client: Client::in_memory(client_config(&config), now.at),
@@ -131,11 +143,13 @@ impl Charger {
             books,
             random,
             ticked: pace.seconds(now.at),
+            planned_at: pace.speed(),
             pace,
             powered: true,
             connectors,
             to_say: Vec::new(),
             asked: Vec::new(),
+            stream: None,
             untold: Vec::new(),
             repeats: Vec::new(),
             next_event: 0,
@@ -160,6 +174,30 @@ impl Charger {
         &mut self.client
     }
 
+    /// Its own time.
+    pub(crate) const fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Its own time runs faster or slower than before, and whatever is planned in it comes sooner or later.
+    pub(crate) fn handle_pace(&mut self, now: Moment) {
+        let speed = self.pace.speed();
+        let factor = self.planned_at / speed;
+        self.planned_at = speed;
+        let shift = |at: &mut Instant| *at = now.at + at.saturating_duration_since(now.at).mul_f64(factor);
+        for connector in &mut self.connectors {
+            connector.replan(shift, !self.reads_as_told);
+        }
+        self.outages.iter_mut().for_each(|outage| shift(&mut outage.at));
+        self.later.iter_mut().for_each(|(at, _)| shift(at));
+        if !self.reads_as_told {
+            let every = self.pace.real(self.config.meter_interval);
+            for session in self.connectors.iter_mut().filter_map(|one| one.session.as_mut()) {
+                session.read_every = every;
+            }
+        }
+    }
+
     /// Something has happened on the line.
     pub(crate) fn handle_event(&mut self, event: Event, now: Moment) {
         match event {
@@ -174,8 +212,8 @@ impl Charger {
             Event::Obeyed { .. } => self.config.statistics.commanded(),
             Event::Ended { key, outcome } => {
                 if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == key) {
-                    let (_, connector) = self.asked.swap_remove(at);
-                    self.authorized(connector, &outcome, now);
+                    let (_, asked) = self.asked.swap_remove(at);
+                    self.ended(asked, &outcome, now);
                 }
             }
             Event::Billed { number, transaction, answer, .. } => {
@@ -231,11 +269,15 @@ impl Charger {
             for purpose in std::mem::take(&mut self.to_say) {
                 let Some((action, payload)) = self.render(&purpose, now) else { continue };
                 let called = self.client.call(ByteString::from_static(action), payload.to_string(), now.at);
-                if let Purpose::Authorize { connector, .. } = purpose {
-                    match called {
-                        Ok(key) => self.asked.push((key, connector)),
-                        Err(_) => self.decide_offline(connector, now),
+                match (purpose, called) {
+                    (Purpose::Authorize { connector, .. }, Ok(key)) => {
+                        self.asked.push((key, Asked::Consent { connector }));
                     }
+                    (Purpose::Authorize { connector, .. }, Err(_)) => self.decide_offline(connector, now),
+                    (_, Ok(key)) if action == "OpenPeriodicEventStream" => {
+                        self.asked.push((key, Asked::Stream));
+                    }
+                    _ => {}
                 }
             }
         }
@@ -288,6 +330,8 @@ impl Charger {
         for (action, payload) in std::mem::take(&mut self.after_boot) {
             self.notice(action, payload);
         }
+        self.stream = None;
+        self.open_stream();
         if self.quirk(Quirk::OldReadings) {
             self.tell_old_reading();
         }
@@ -357,7 +401,13 @@ impl Charger {
         if version == Version::V16 || before.v2() != status.v2() {
             self.push(Purpose::Status { connector: id, status, unix_ms: now.unix_ms });
         } else if flows(before) && flows(status) {
-            self.bill_of(id, Kind::State { state: status.charging_state() }, now);
+            let limited = status == Status::SuspendedEvse
+                && self
+                    .connector(id)
+                    .and_then(|one| one.session.as_ref())
+                    .is_some_and(|one| one.is_over_limit());
+            let trigger = if limited { "EnergyLimitReached" } else { "ChargingStateChanged" };
+            self.bill_of(id, Kind::State { state: status.charging_state(), trigger }, now);
         }
     }
 
@@ -450,6 +500,9 @@ impl Charger {
             let repeat = self.repeats.swap_remove(at);
             self.say_again(repeat);
         }
+        if self.config.version == Version::V21 {
+            self.limited(number, &answer, now);
+        }
         let info = if self.config.version == Version::V16 { "idTagInfo" } else { "idTokenInfo" };
         if answer[info]["status"].as_str().is_some_and(|status| status != "Accepted") {
             let charging = |one: &&Connector| one.transaction() == Some(number);
@@ -486,6 +539,8 @@ fn client_config(config: &Config) -> client::Config {
     let boot = boot_notification(config, "PowerUp");
     client::Config {
         password: config.password.clone(),
+        tls: config.tls.clone(),
+        compression: config.compression,
         answer_timeout: config.answer_timeout,
         calls_max: CALLS_MAX,
         call_wait_max: CALL_WAIT_MAX,

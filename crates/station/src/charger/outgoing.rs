@@ -35,11 +35,8 @@ impl Charger {
             ),
             Purpose::Idle { connector, cause } => {
                 let meter_wh = self.connectors.iter().find(|one| one.id == *connector)?.meter_wh();
-                let (name, value) = if old {
-                    ("connectorId", self.meter_v16(meter_wh, None, now.unix_ms, context(*cause)))
-                } else {
-                    ("evseId", self.meter_v2(meter_wh, None, now.unix_ms, context(*cause)))
-                };
+                let name = if old { "connectorId" } else { "evseId" };
+                let value = self.meter(meter_wh, None, now.unix_ms, context(*cause));
                 ("MeterValues", json!({ name: connector, "meterValue": [value] }))
             }
             Purpose::Notice { action, payload } => (*action, (**payload).clone()),
@@ -66,11 +63,11 @@ impl Charger {
             }
             Kind::Meter { sample, cause } => {
                 let value =
-                    self.meter_v16(entry.meter_wh, Some((sample, *cause)), entry.unix_ms, context(*cause));
+                    self.meter(entry.meter_wh, Some((sample, *cause)), entry.unix_ms, context(*cause));
                 ("MeterValues", json!({ "connectorId": connector, "meterValue": [value] }))
             }
             // 1.6 tells it in the status, which is no billing message.
-            Kind::State { .. } => ("StatusNotification", json!({})),
+            Kind::State { .. } | Kind::Limit { .. } => ("StatusNotification", json!({})),
             Kind::Stop { reason } => {
                 let mut stop = json!({
                     "idTag": token,
@@ -89,7 +86,7 @@ impl Charger {
                     },
                 });
                 if !self.settings.text("StopTxnSampledData").is_empty() {
-                    let value = self.meter_v16(entry.meter_wh, None, entry.unix_ms, "Transaction.End");
+                    let value = self.meter(entry.meter_wh, None, entry.unix_ms, "Transaction.End");
                     stop["transactionData"] = json!([value]);
                 }
                 ("StopTransaction", stop)
@@ -104,8 +101,14 @@ impl Charger {
         let mut info = json!({ "transactionId": id });
         let mut event = json!({ "timestamp": time(entry.unix_ms), "seqNo": entry.seq_no });
         let (event_type, trigger, context, sample) = match &entry.kind {
-            Kind::Start { remote, token_type, reservation } => {
+            Kind::Start { remote, token_type, reservation, limit_wh } => {
                 info["chargingState"] = "Charging".into();
+                if self.config.version == Version::V21 {
+                    info["operationMode"] = "ChargingOnly".into();
+                }
+                if let Some(limit_wh) = limit_wh {
+                    info["transactionLimit"] = json!({ "maxEnergy": limit_wh });
+                }
                 if let Some(Some(remote_start_id)) = remote {
                     info["remoteStartId"] = (*remote_start_id).into();
                 }
@@ -126,9 +129,13 @@ impl Charger {
                 };
                 ("Updated", trigger, context(*cause), Some((sample, *cause)))
             }
-            Kind::State { state } => {
+            Kind::State { state, trigger } => {
                 info["chargingState"] = (*state).into();
-                ("Updated", "ChargingStateChanged", "Other", None)
+                ("Updated", *trigger, "Other", None)
+            }
+            Kind::Limit { most_wh } => {
+                info["transactionLimit"] = json!({ "maxEnergy": most_wh });
+                ("Updated", "LimitSet", "Other", None)
             }
             Kind::Stop { reason } => {
                 let (trigger, stopped) = match reason {
@@ -149,7 +156,7 @@ impl Charger {
         event["eventType"] = event_type.into();
         event["triggerReason"] = trigger.into();
         event["transactionInfo"] = info;
-        event["meterValue"] = json!([self.meter_v2(entry.meter_wh, sample, entry.unix_ms, context)]);
+        event["meterValue"] = json!([self.meter(entry.meter_wh, sample, entry.unix_ms, context)]);
         ("TransactionEvent", event)
     }
 
@@ -169,37 +176,26 @@ impl Charger {
         all.into_iter().flatten().filter(|(name, ..)| is_wanted(name)).collect()
     }
 
-    /// In 1.6 every value is a text.
-    fn meter_v16(
-        &self,
-        meter_wh: u64,
-        sample: Option<(&Sample, Cause)>,
-        unix_ms: i64,
-        context: &str,
-    ) -> Value {
-        let value = |value: String, measurand: &str, unit: &str| json!({ "value": value, "context": context, "measurand": measurand, "unit": unit });
-        let mut values = vec![value(meter_wh.to_string(), "Energy.Active.Import.Register", "Wh")];
-        if let Some((sample, cause)) = sample {
-            let measured = self.measured(sample, cause).into_iter();
-            values.extend(measured.map(|(name, number, unit)| value(number.to_string(), name, unit)));
-        }
-        json!({ "timestamp": time(unix_ms), "sampledValue": values })
-    }
-
-    /// In 2.x every value is a number.
-    fn meter_v2(
-        &self,
-        meter_wh: u64,
-        sample: Option<(&Sample, Cause)>,
-        unix_ms: i64,
-        context: &str,
-    ) -> Value {
-        let value = |value: Value, measurand: &str, unit: &str| json!({ "value": value, "context": context, "measurand": measurand, "unitOfMeasure": { "unit": unit } });
-        let mut values = vec![value(meter_wh.into(), "Energy.Active.Import.Register", "Wh")];
-        if let Some((sample, cause)) = sample {
-            let measured = self.measured(sample, cause).into_iter();
-            values.extend(measured.map(|(name, number, unit)| value(number.into(), name, unit)));
-        }
+    /// In 1.6 every value is a text, in 2.x a number.
+    fn meter(&self, meter_wh: u64, sample: Option<(&Sample, Cause)>, unix_ms: i64, context: &str) -> Value {
+        let old = self.config.version == Version::V16;
+        let value = |text: String, number: Value, measurand: &str, unit: &str| {
+            let mut value = json!({ "context": context, "measurand": measurand });
+            if old {
+                value["value"] = text.into();
+                value["unit"] = unit.into();
+            } else {
+                value["value"] = number;
+                value["unitOfMeasure"] = json!({ "unit": unit });
+            }
+            value
+        };
+        let energy = value(meter_wh.to_string(), meter_wh.into(), "Energy.Active.Import.Register", "Wh");
+        let measured = sample.map_or_else(Vec::new, |(sample, cause)| self.measured(sample, cause));
+        let others = measured
+            .into_iter()
+            .map(|(name, number, unit)| value(number.to_string(), number.into(), name, unit));
+        let values: Vec<Value> = std::iter::once(energy).chain(others).collect();
         json!({ "timestamp": time(unix_ms), "sampledValue": values })
     }
 }

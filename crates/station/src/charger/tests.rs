@@ -168,7 +168,6 @@ impl Bench {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     fn end(&mut self, call: Call, end: End) {
         self.judge(&call.action, false, &call.payload);
         let frame = match end {
@@ -661,6 +660,35 @@ fn what_it_does_not_do_is_answered_with_the_right_code() {
         let Reply::Error(found, _) = bench.called(action, payload) else { panic!("{action}") };
         assert_eq!(found, code, "{version} {action}");
     }
+}
+
+#[test]
+fn a_life_at_changing_speed_is_the_same_in_its_own_time() {
+    // An own day takes as long as the speeds say, and as many cars come.
+    let lived = |changes: bool| {
+        let mut bench = Bench::accepted(Version::V16, |config| {
+            config.pace = Some(crate::Pace::new(1.0, instant()));
+            config.seed = 5;
+        });
+        let pace = bench.charger.pace().clone();
+        let begin = bench.now.at;
+        let mut speeds = [1.0, 30.0, 2.0, 60.0, 0.5].into_iter().cycle();
+        while pace.seconds(bench.now.at) < 5.0 * 86_400.0 {
+            if changes {
+                pace.set_speed(speeds.next().unwrap(), bench.now.at);
+                bench.charger.handle_pace(bench.now);
+            }
+            bench.pass(MINUTE * 10);
+        }
+        let books = bench.books();
+        (bench.now.at - begin, books.transactions.len(), books.energy_wh())
+    };
+    let ((slow, sold, energy), (fast, as_many, as_much)) = (lived(false), lived(true));
+    assert!(fast * 10 < slow, "{fast:?} {slow:?}");
+    // Not the very same, as chances are drawn in the order in which things happen.
+    let near = |one: u64, other: u64| one.abs_diff(other) * 5 < one;
+    assert!(near(sold as u64, as_many as u64), "{sold} {as_many}");
+    assert!(near(energy, as_much), "{energy} {as_much}");
 }
 
 #[test]

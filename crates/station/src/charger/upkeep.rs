@@ -153,7 +153,7 @@ impl Charger {
             return;
         }
         self.next_event += 1;
-        let event = json!({
+        let mut event = json!({
             "eventId": self.next_event,
             "timestamp": time(now.unix_ms),
             "trigger": "Delta",
@@ -163,6 +163,10 @@ impl Charger {
             "component": { "name": "EVSE", "evse": { "id": id } },
             "variable": { "name": "Problem" },
         });
+        if self.config.version == Version::V21 {
+            // Of ten levels the third: it can charge no more. What is over again is only told.
+            event["severity"] = if wrong { 2 } else { 8 }.into();
+        }
         self.notice(
             "NotifyEvent",
             json!({ "generatedAt": time(now.unix_ms), "seqNo": 0, "eventData": [event] }),

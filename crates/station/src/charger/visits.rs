@@ -234,6 +234,14 @@ impl Charger {
             }
         };
         let every = self.reads_every().unwrap_or(NEVER);
+        // In 2.1 a driver can say at the station how much it shall be (E16).
+        let limit_wh = match &self.config.scenario {
+            Some(scenario) if self.config.version == Version::V21 => {
+                let says = self.random.f64() < scenario.session.limited;
+                says.then(|| (between(scenario.session.energy_kwh, &mut self.random) * 500.0).round())
+            }
+            _ => None,
+        };
         self.next_transaction += 1;
         let number = self.next_transaction;
         let own_id = (self.config.version != Version::V16).then(|| uuid::Uuid::new_v4().to_string());
@@ -255,6 +263,9 @@ impl Charger {
             next_reading: now.at + every,
             next_seq_no: 1,
             breaks_at: breaks.map(|breaks| now.at + breaks.min(NEVER)),
+            charged_wh: 0.0,
+            limit_wh,
+            priority: false,
         }));
         let (token, token_type) = (connector.token.clone(), connector.token_type.to_owned());
         self.books.lock().transactions.insert(
@@ -270,7 +281,7 @@ impl Charger {
             },
         );
         self.untold.push(Untold { number, name });
-        let kind = Kind::Start { remote, token_type, reservation };
+        let kind = Kind::Start { remote, token_type, reservation, limit_wh };
         if !self.bill(&Entry { transaction: number, kind, meter_wh, unix_ms: now.unix_ms, seq_no: 0 }) {
             // What can never be told is not sold.
             drop(self.untold.pop());
@@ -297,6 +308,7 @@ impl Charger {
         }
         self.judge_flow(now);
         self.refresh(id, now);
+        self.hurry(id, now);
     }
 
     /// Charging ends, and sooner or later the car goes.

@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Default,
     /// Limits one transaction.
     Transaction,
+    /// Takes the place of both for a transaction that has priority (2.1).
+    Priority,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,8 @@ pub(crate) struct Running {
     pub(crate) connector: u32,
     pub(crate) id: Option<String>,
     pub(crate) since_ms: i64,
+    /// Whether it has priority (2.1).
+    pub(crate) priority: bool,
 }
 
 /// Which profiles are meant; what is absent says nothing.
@@ -105,6 +109,7 @@ impl Purpose {
             "ChargePointMaxProfile" | "ChargingStationMaxProfile" => Self::Station,
             "TxDefaultProfile" => Self::Default,
             "TxProfile" => Self::Transaction,
+            "PriorityCharging" => Self::Priority,
             _ => return None,
         })
     }
@@ -169,6 +174,12 @@ impl Profiles {
         self.0.retain(|one| one.purpose != Purpose::Transaction || one.connector != connector);
     }
 
+    /// Whether a transaction at this connector can have priority.
+    pub(crate) fn has_priority(&self, connector: u32) -> bool {
+        let here = |one: &Profile| one.connector == connector || one.connector == 0;
+        self.0.iter().any(|one| one.purpose == Purpose::Priority && here(one))
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -181,8 +192,10 @@ impl Profiles {
 
     /// What one connector may give; none: no limit.
     pub(crate) fn connector(&self, connector: u32, running: Option<&Running>, at_ms: i64) -> Option<Limit> {
-        let own = running.and_then(|_| self.ruling(Purpose::Transaction, connector, running, at_ms));
-        own.or_else(|| self.ruling(Purpose::Default, connector, running, at_ms))
+        let prior = running.filter(|one| one.priority);
+        let prior = prior.and_then(|_| self.ruling(Purpose::Priority, connector, running, at_ms));
+        let own = || running.and_then(|_| self.ruling(Purpose::Transaction, connector, running, at_ms));
+        prior.or_else(own).or_else(|| self.ruling(Purpose::Default, connector, running, at_ms))
     }
 
     /// The next moment after this one at which any limit may change.
@@ -385,7 +398,7 @@ mod tests {
     }
 
     fn running() -> Running {
-        Running { connector: 1, id: Some("7".to_owned()), since_ms: NOW - 60_000 }
+        Running { connector: 1, id: Some("7".to_owned()), since_ms: NOW - 60_000, priority: false }
     }
 
     #[test]

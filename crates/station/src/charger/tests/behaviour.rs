@@ -405,6 +405,104 @@ fn power_that_fails_ends_all_and_brings_a_boot() {
 }
 
 #[test]
+fn in_2_1_drivers_and_the_central_system_limit_what_is_charged() {
+    let mut bench = Bench::accepted(Version::V21, |config| {
+        config.power_w = Some(22_000.0);
+        config.scenario = scenario(
+            "[arrivals]\nper_connector = 20\n[session]\nenergy_kwh = [20, 20, 20]\nstay_minutes = [900, 900, 900]\n\
+             limited = 1",
+        );
+    });
+    bench.pass(MINUTE * 60 * 10);
+    let told = of(&bench, "TransactionEvent");
+    assert_eq!(told[0]["transactionInfo"]["operationMode"], "ChargingOnly");
+    assert_eq!(told[0]["transactionInfo"]["transactionLimit"]["maxEnergy"], 10_000.0);
+    let reached = told.iter().find(|one| one["triggerReason"] == "EnergyLimitReached").unwrap();
+    assert_eq!(reached["transactionInfo"]["chargingState"], "SuspendedEVSE");
+    let sold = bench.books().transactions[&1].energy_wh();
+    assert!(sold.abs_diff(10_000) <= 2, "{sold}");
+
+    // The central system's limit comes in an answer, and is acknowledged once.
+    let mut bench = charging(Version::V21);
+    bench.pass(MINUTE);
+    let mut calls = 0;
+    for _ in 0..20 {
+        bench.step(bench.now.at + MINUTE);
+        while let Some(call) = bench.next_call() {
+            calls += 1;
+            bench.end(call, End::Answered(json!({ "transactionLimit": { "maxEnergy": 2_000 } })));
+        }
+    }
+    assert!(calls > 2);
+    let told = of(&bench, "TransactionEvent");
+    assert_eq!(told.iter().filter(|one| one["triggerReason"] == "LimitSet").count(), 1);
+    bench.pass(MINUTE * 120);
+    let sold = bench.books().energy_wh();
+    assert!(sold.abs_diff(2_000) <= 2, "{sold}");
+}
+
+#[test]
+fn in_2_1_what_is_drawn_is_streamed_without_answers() {
+    for version in ALL {
+        let mut bench = Bench::accepted(version, |config| {
+            config.visited = 0;
+            config.session = Duration::from_secs(86_400);
+        });
+        let asked = of(&bench, "OpenPeriodicEventStream").len();
+        assert_eq!(asked, usize::from(version == Version::V21));
+        let (action, payload) = start(version, "A");
+        assert_eq!(bench.status(action, payload), "Accepted");
+        bench.pass(MINUTE * 60 * 5);
+        assert!(bench.sent.is_empty(), "{version}: nobody has allowed it");
+    }
+    let mut bench = Bench::new(Version::V21, |config| {
+        config.visited = 0;
+        config.session = Duration::from_secs(86_400);
+    });
+    while let Some(call) = bench.next_call() {
+        let opens = call.action == "OpenPeriodicEventStream";
+        let answer = if opens { json!({ "status": "Accepted" }) } else { bench.answer(&call) };
+        bench.end(call, End::Answered(answer));
+    }
+    let (action, payload) = start(Version::V21, "A");
+    assert_eq!(bench.status(action, payload), "Accepted");
+    bench.pass(MINUTE * 41);
+    assert_eq!(bench.sent.len(), 1, "eight readings");
+    let (action, part) = bench.sent[0].clone();
+    assert_eq!((action.as_str(), part["data"].as_array().unwrap().len()), ("NotifyPeriodicEventStream", 8));
+    assert_eq!((&part["data"][0]["t"], &part["data"][1]["t"]), (&json!(0.0), &json!(300.0)));
+    let Reply::Result(streams) = bench.called("GetPeriodicEventStream", json!({})) else { panic!() };
+    assert_eq!(streams["constantStreamData"][0]["params"]["values"], 8);
+    let adjust = json!({ "id": 1, "params": { "values": 2 } });
+    assert_eq!(bench.status("AdjustPeriodicEventStream", adjust), "Accepted");
+    bench.pass(MINUTE * 20);
+    assert_eq!(bench.sent.len(), 3);
+}
+
+#[test]
+fn in_2_1_priority_takes_the_place_of_a_transactions_own_profile() {
+    let mut bench = charging(Version::V21);
+    let id = bench.books().transactions[&1].id.clone().unwrap();
+    let prior = |bench: &mut Bench, activate: bool| {
+        bench.status("UsePriorityCharging", json!({ "transactionId": id, "activate": activate }))
+    };
+    assert_eq!(prior(&mut bench, true), "NoProfile");
+    let slow = profile(Version::V21, "TxProfile", "A", 6.0, Some(&json!(id)));
+    assert_eq!(bench.status("SetChargingProfile", slow), "Accepted");
+    let mut fast = profile(Version::V21, "PriorityCharging", "A", 16.0, None);
+    fast["chargingProfile"]["id"] = 6.into();
+    assert_eq!(bench.status("SetChargingProfile", fast), "Accepted");
+    let slow = an_hour(&mut bench);
+    assert_eq!(prior(&mut bench, true), "Accepted");
+    let fast = an_hour(&mut bench);
+    assert!(fast > slow + 500, "{slow} {fast}");
+    assert_eq!(prior(&mut bench, false), "Accepted");
+    assert!(an_hour(&mut bench).abs_diff(slow) <= 1);
+    let other = json!({ "transactionId": "another", "activate": true });
+    assert_eq!(bench.status("UsePriorityCharging", other), "Rejected");
+}
+
+#[test]
 fn a_week_with_everything_is_valid_and_adds_up_in_every_version() {
     for version in ALL {
         let mut bench = Bench::accepted(version, |config| {
