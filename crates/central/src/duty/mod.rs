@@ -15,6 +15,11 @@ mod line;
 mod table;
 #[cfg(test)]
 mod tests;
+/// The same over PostgreSQL.
+#[cfg(test)]
+#[path = "tests.rs"]
+#[allow(clippy::duplicate_mod, reason = "they look where they are")]
+mod tests_on_postgres;
 mod turn;
 
 pub(crate) use agenda::{Agenda, Counts};

@@ -1,7 +1,7 @@
 //! Duties with a line whose other end the test plays, and a clock that it owns.
 
 use super::{At, DutyState, Fixed, Line, NewDuty, Order, list, owe};
-use crate::{Central, Clock, Config};
+use crate::{Central, Clock, Config, Database};
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use switchboard_router::{Context, Outcome};
 use switchboard_rpc::{StationId, Version};
+use switchboard_testkit::servers::Postgres;
 
 /// A line whose other end the test plays.
 #[derive(Debug, Default)]
@@ -42,7 +43,8 @@ impl Line for Played {
 }
 
 struct Site {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    database: Database,
     central: Central,
     line: Arc<Played>,
     now_ms: Arc<AtomicI64>,
@@ -54,16 +56,27 @@ impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now_ms = Arc::new(AtomicI64::new(1_000_000));
-        let central = open(&folder, &now_ms);
+        let sqlite = || Database::Sqlite { path: folder.path().join("central.db") };
+        let database = postgres().unwrap_or_else(sqlite);
+        let central = open(&database, &now_ms);
         let line = Arc::new(Played::default());
         *line.spoken.lock().unwrap() = Some(Version::V16);
-        Self { folder, central, line, now_ms }
+        Self { _folder: folder, database, central, line, now_ms }
     }
 
     /// As if the process had died and come again.
     async fn restarted(self) -> Self {
         self.central.close().await;
-        let central = open(&self.folder, &self.now_ms);
+        if self.central.0.store.is_shared() {
+            // Until then it may only be frozen.
+            self.now_ms.fetch_add(11_000, Ordering::Relaxed);
+        }
+        self.again()
+    }
+
+    /// As another process that shares the books, or has them after this one.
+    fn again(self) -> Self {
+        let central = open(&self.database, &self.now_ms);
         Self { central, ..self }
     }
 
@@ -114,9 +127,18 @@ impl Site {
     }
 }
 
-fn open(folder: &tempfile::TempDir, now_ms: &Arc<AtomicI64>) -> Central {
+/// An empty database, where the tests are those over PostgreSQL and it is there.
+fn postgres() -> Option<Database> {
+    if !module_path!().ends_with("on_postgres") {
+        return None;
+    }
+    let server = Postgres::shared(module_path!()).unwrap()?;
+    Some(Database::parse(&server.database().unwrap()).unwrap())
+}
+
+fn open(database: &Database, now_ms: &Arc<AtomicI64>) -> Central {
     let now_ms = Arc::clone(now_ms);
-    let mut config = Config::at(folder.path().join("central.db"));
+    let mut config = Config::with(database.clone());
     config.registration = switchboard_router::Registration::Accepted;
     Central::open_with_clock(config, Clock::new(move || now_ms.load(Ordering::Relaxed))).unwrap()
 }
@@ -310,5 +332,69 @@ async fn a_call_in_another_version_than_the_station_speaks_is_not_sent() {
     site.owe(|_| ()).await;
     site.comes_to(DutyState::Refused, 0).await;
     assert_eq!(site.sent(), 0);
+    attendance.stop().await;
+}
+
+#[tokio::test]
+async fn of_processes_that_share_the_books_one_sends_what_is_owed() {
+    let site = Site::new();
+    if !site.central.0.store.is_shared() {
+        return;
+    }
+    let others: Vec<Central> = (0..3).map(|_| open(&site.database, &site.now_ms)).collect();
+    let mut attendances = vec![site.central.attend(site.line.clone()).await.unwrap()];
+    for other in &others {
+        attendances.push(other.attend(site.line.clone()).await.unwrap());
+    }
+    for number in 0..20 {
+        site.answers([answered()]);
+        site.owe(|_| ()).await;
+        // All are told at once, as they would be by the beat.
+        for other in &others {
+            other.nudge(&"default".into(), &station());
+        }
+        site.comes_to(DutyState::Done, 1).await;
+        assert_eq!(site.sent(), number + 1);
+    }
+    for attendance in attendances {
+        attendance.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_owed_through_one_process_is_sent_by_another() {
+    let site = Site::new();
+    if !site.central.0.store.is_shared() {
+        return;
+    }
+    let other = open(&site.database, &site.now_ms);
+    let attendance = other.attend(site.line.clone()).await.unwrap();
+    site.answers([answered()]);
+    site.owe(|_| ()).await;
+    site.comes_to(DutyState::Done, 1).await;
+    attendance.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_process_hears_that_was_taken_for_dead_does_not_count() {
+    let site = Site::new();
+    if !site.central.0.store.is_shared() {
+        return;
+    }
+    let attendance = site.central.attend(site.line.clone()).await.unwrap();
+    site.owe(|_| ()).await;
+    site.comes_to(DutyState::Sending, 1).await;
+    let duty = site.central.duties("default", None, false, 1).await.unwrap().remove(0);
+    let zombie = site.central.0.worker.clone();
+    // Frozen, it does not say that it lives.
+    drop(attendance);
+    site.now_ms.fetch_add(11_000, Ordering::Relaxed);
+    let other = open(&site.database, &site.now_ms);
+    let attendance = other.attend(site.line.clone()).await.unwrap();
+    site.comes_to(DutyState::Sending, 2).await;
+    let late = move |transaction: &crate::store::Transaction<'_>| {
+        super::table::is_ours(At { db: transaction, now_ms: 0 }, &duty, &zombie)
+    };
+    assert!(!site.central.0.store.write(late).await.unwrap());
     attendance.stop().await;
 }

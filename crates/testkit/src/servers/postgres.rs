@@ -78,14 +78,22 @@ impl Postgres {
         })??;
         let known = match started {
             Some(server) => {
-                server.psql("postgres", "ALTER SYSTEM SET fsync = off")?;
-                server.psql("postgres", "SELECT pg_reload_conf()")?;
+                server.spare_the_disk()?;
                 Some(&*Box::leak(Box::new(server)))
             }
             None => None,
         };
         *shared = Some(known);
         Ok(known)
+    }
+
+    /// Has it no longer wait for its disk, so that it loses what a power cut takes, though nothing at a kill.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub fn spare_the_disk(&self) -> Result<()> {
+        self.psql("postgres", "ALTER SYSTEM SET fsync = off")?;
+        self.psql("postgres", "SELECT pg_reload_conf()").map(|_| ())
     }
 
     /// Makes an empty database: how clients reach it.
