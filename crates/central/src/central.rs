@@ -362,6 +362,20 @@ mod tests {
         central.0.store.write(set).await.unwrap();
     }
 
+    #[test]
+    fn of_processes_that_share_the_books_the_servers_clock_counts() {
+        use crate::{Clock, Database};
+        use switchboard_testkit::servers::Postgres;
+        let Some(server) = Postgres::shared("the server's clock").unwrap() else { return };
+        let database = Database::parse(&server.database().unwrap()).unwrap();
+        let system = Clock::system();
+        let hour_ms = 3_600_000;
+        let ahead = Clock::new(move || system.now_ms() + hour_ms);
+        let central = Central::open_by(Config::with(database), ahead, true).unwrap();
+        let off_ms = central.0.clock.now_ms().abs_diff(Clock::system().now_ms());
+        assert!(off_ms < 60_000, "{off_ms}");
+    }
+
     #[tokio::test]
     async fn a_full_disk_fails_what_must_be_kept_until_there_is_room() {
         let folder = tempfile::tempdir().unwrap();

@@ -33,7 +33,13 @@ fn time(number: u32, minute: u32) -> String {
 }
 
 /// The answer's payload; none for silence.
-async fn call(router: &Router, station: &str, key: (u64, u64), action: &str, payload: &Value) -> Option<Value> {
+async fn call(
+    router: &Router,
+    station: &str,
+    key: (u64, u64),
+    action: &str,
+    payload: &Value,
+) -> Option<Value> {
     let mut context = Context::new(StationId::new(station.to_owned(), 48).unwrap(), Version::V16);
     (context.generation, context.seq) = key;
     let frame = format!(r#"[2,"{}","{action}",{payload}]"#, key.1);
@@ -128,7 +134,7 @@ impl Drop for Worker {
     }
 }
 
-/// S02, S05
+/// S02
 #[tokio::test]
 async fn what_several_processes_answered_is_booked_once_whatever_becomes_of_them_and_of_the_server() {
     #[expect(clippy::disallowed_methods, reason = "the only way to tell a test binary that it is the child")]
@@ -172,7 +178,10 @@ async fn what_several_processes_answered_is_booked_once_whatever_becomes_of_them
         central.transactions(filter).await.unwrap().into_iter().map(|found| (found.id, found)).collect();
     let told = told.lock().unwrap();
     for ((station, number), (id, steps)) in &*told {
-        assert!(!steps.iter().any(|step| step.starts_with("another")), "S{station} {number}: {id}, {steps:?}");
+        assert!(
+            !steps.iter().any(|step| step.starts_with("another")),
+            "S{station} {number}: {id}, {steps:?}"
+        );
         let found = booked.get(id).unwrap_or_else(|| panic!("S{station} was told of transaction {id}"));
         assert_eq!(found.station, format!("S{station}"));
         assert_eq!(found.started.as_ref().unwrap().text, time(*number, 0));
@@ -233,7 +242,7 @@ async fn hold(url: &str, station: &str) -> tokio_postgres::Client {
     client
 }
 
-/// S05
+/// S02
 #[tokio::test]
 async fn a_process_that_is_frozen_with_a_station_holds_up_neither_others_nor_that_for_long() {
     let Some(server) = Postgres::shared("a frozen process").unwrap() else { return };

@@ -34,6 +34,14 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
         DatabasePlace::Sqlite(path) => Database::Sqlite { path },
         DatabasePlace::Postgres(urls) => {
             let access = &settings.database_access;
+            if access.ca_file.is_some() || access.certificate_file.is_some() || access.key_file.is_some() {
+                return Err(Failure::new(
+                    crate::exit::Exit::Configuration,
+                    "database_ca_file, database_certificate_file and database_key_file cannot be used: the books are \
+                     reached without TLS; keep the way to PostgreSQL private, or put a tunnel in between"
+                        .to_owned(),
+                ));
+            }
             let password = access.password.as_ref().map(|password| password.0.clone());
             Database::Postgres(Server { urls, user: access.user.clone(), password })
         }
