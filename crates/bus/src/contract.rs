@@ -233,7 +233,7 @@ impl Subscribed {
 ///   round trip per message. Where [`Capabilities`] say [`Tells::Later`], what nobody takes comes back to the inbox that
 ///   its `reply_to` names: [`Kind::Returned`](crate::Kind), no body, `outcome` [`Offline`](crate::OutcomeKind::Offline)
 ///   if nobody listens or [`Busy`](crate::OutcomeKind::Busy) if all hands are full, and of its metadata tenant, station,
-///   gateway (which is the name of that inbox) and generation, `seq`, `attempt`, `journal` and `command_id`, as far as
+///   gateway (which is the name of that inbox) and generation, `seq`, `attempt` and `journal`, or `command_id`, as far as
 ///   they were set. Calls come back, and commands that are neither in the outbox nor a cancellation; nothing else does,
 ///   and nothing without `reply_to`. A return means that this attempt has no effect.
 /// - **At least once.** An envelope may arrive more than once, whatever the transport. Its key makes that harmless.

@@ -44,6 +44,7 @@ pub async fn nobody_listening_is_told(harness: &dyn Harness) {
     journalled.metadata.journal = Some(9);
     let mut command = call("CP001", 1);
     command.metadata.kind = Kind::Command;
+    (command.metadata.seq, command.metadata.attempt) = (None, 0);
     command.metadata.command_id = Some("command 1.>".into());
     command.metadata.reply_to = Some("returns".into());
     let cases = [

@@ -7,6 +7,7 @@ use crate::{
 use bytestring::ByteString;
 use std::sync::Arc;
 use switchboard_bus::{Bus, Connect, ConnectError, InProcess};
+use switchboard_bus_nats::Nats;
 
 /// The bus, which need not be there yet. `participant` is the name of this process on it.
 pub(super) fn open(settings: &Settings, participant: &ByteString) -> Result<Arc<dyn Bus>, Failure> {
@@ -27,9 +28,9 @@ pub(super) fn open(settings: &Settings, participant: &ByteString) -> Result<Arc<
     })
 }
 
-fn driver(engine: Engine, _connect: Connect) -> Result<Arc<dyn Bus>, ConnectError> {
+fn driver(engine: Engine, connect: Connect) -> Result<Arc<dyn Bus>, ConnectError> {
     let scheme = match engine {
-        Engine::Nats => "nats",
+        Engine::Nats => return Ok(Arc::new(Nats::connect(connect)?)),
         Engine::Amqp => "amqp",
         Engine::Mqtt => "mqtt",
         Engine::Http => "http",

@@ -14,14 +14,24 @@ impl Nats {
     /// # Errors
     /// It does not start, or is missing though the tests were told that it is there.
     pub async fn start(test: &str) -> Result<Option<Self>> {
+        Self::start_with(test, &[]).await
+    }
+
+    /// Starts one with more arguments; none if `test` has to be skipped.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(test: &str, arguments: &[&str]) -> Result<Option<Self>> {
         let places = ["/usr/sbin/nats-server", "/usr/bin/nats-server", "/usr/local/bin/nats-server"];
         let Some(program) = installed(test, "nats-server", &places)? else { return Ok(None) };
         let mut server = Server::prepare("nats", program)?;
         let store = server.folder().join("jetstream").display().to_string();
         let port = server.address().port().to_string();
         server.arguments = ["--addr", "127.0.0.1", "--port", &port, "--jetstream", "--store_dir", &store]
-            .map(str::to_owned)
-            .to_vec();
+            .iter()
+            .chain(arguments)
+            .map(|argument| (*argument).to_owned())
+            .collect();
         server.start().await?;
         Ok(Some(Self(server)))
     }

@@ -1,0 +1,232 @@
+//! Addresses as subjects, and the subjects that name what comes back.
+
+use bytestring::ByteString;
+use std::fmt::Write as _;
+use switchboard_bus::{Address, ConnectionKey, Kind, Metadata, Topic, partition, percent};
+use switchboard_rpc::StationId;
+
+/// The subjects of one namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Subjects {
+    /// `ocpp.v1.NS.`
+    root: String,
+    partitions: u16,
+}
+
+/// All workers of a namespace.
+pub(crate) const GROUP: &str = "workers";
+/// Where the owner of an inbox says that it is one.
+const OWNER: &str = "owner";
+
+impl Subjects {
+    pub(crate) fn new(namespace: &str, partitions: u16) -> Self {
+        Self { root: format!("ocpp.v1.{namespace}."), partitions }
+    }
+
+    /// Writes the subject of an address.
+    pub(crate) fn write(&self, to: &Address, subject: &mut String) {
+        subject.push_str(&self.root);
+        match to {
+            Address::Call { tenant, station } => {
+                subject.push_str("call.");
+                let partition = partition(tenant, station.as_str(), self.partitions);
+                subject.push_str(itoa::Buffer::new().format(partition));
+                push_token(subject, tenant);
+                push_token(subject, station.as_str());
+            }
+            Address::Inbox(name) => {
+                subject.push_str("inbox");
+                push_token(subject, name);
+            }
+            Address::Presence => subject.push_str("presence"),
+            Address::Event { tenant, station } => {
+                subject.push_str("event");
+                push_token(subject, tenant);
+                push_token(subject, station.as_str());
+            }
+        }
+    }
+
+    /// What to subscribe to; with the group, if each is to go to one only.
+    pub(crate) fn of(&self, topic: &Topic) -> (Vec<String>, Option<&'static str>) {
+        let root = &self.root;
+        match topic {
+            Topic::Calls => (vec![format!("{root}call.>")], Some(GROUP)),
+            Topic::Inbox(name) => {
+                let inbox = format!("{root}inbox.{}", percent::encode_token(name));
+                (vec![format!("{inbox}.>"), inbox], None)
+            }
+            Topic::Presence => (vec![format!("{root}presence")], None),
+            Topic::Events => (vec![format!("{root}event.>")], None),
+        }
+    }
+
+    /// Where is asked whether an inbox has an owner.
+    pub(crate) fn owner(&self, inbox: &str) -> String {
+        format!("{}inbox.{}.{OWNER}", self.root, percent::encode_token(inbox))
+    }
+
+    /// Where this comes back to if nobody takes it; false if it is not to come back.
+    pub(crate) fn write_return(&self, metadata: &Metadata, body: &[u8], subject: &mut String) -> bool {
+        let Some((reply_to, kind)) = returns_to(metadata, body) else { return false };
+        let Some(station) = &metadata.station else { return false };
+        subject.push_str(&self.root);
+        subject.push_str("inbox");
+        push_token(subject, reply_to);
+        match kind {
+            Back::Call { generation, seq } => {
+                subject.push_str(".call");
+                push_token(subject, &metadata.tenant);
+                push_token(subject, station.as_str());
+                let mut digits = itoa::Buffer::new();
+                for number in [generation, seq, metadata.attempt.into()] {
+                    subject.push('.');
+                    subject.push_str(digits.format(number));
+                }
+                if let Some(journal) = metadata.journal {
+                    subject.push('.');
+                    subject.push_str(digits.format(journal));
+                }
+            }
+            Back::Command { id } => {
+                subject.push_str(".command");
+                push_token(subject, &metadata.tenant);
+                push_token(subject, station.as_str());
+                push_token(subject, id);
+            }
+        }
+        true
+    }
+
+    /// What the end of such a subject names: the metadata of an answer to it, or of its return.
+    pub(crate) fn read_return(&self, subject: &str, kind: Kind) -> Option<Metadata> {
+        let mut tokens = subject.strip_prefix(&self.root)?.strip_prefix("inbox.")?.split('.');
+        let inbox = percent::decode_token(tokens.next()?)?;
+        let what = tokens.next()?;
+        let mut metadata = Metadata::new(kind);
+        metadata.tenant = percent::decode_token(tokens.next()?)?;
+        metadata.station = Some(StationId::new(percent::decode_token(tokens.next()?)?, 255).ok()?);
+        match what {
+            "call" => {
+                let generation = tokens.next()?.parse().ok()?;
+                metadata.connection = Some(ConnectionKey { gateway: inbox, generation });
+                metadata.seq = Some(tokens.next()?.parse().ok()?);
+                metadata.attempt = tokens.next()?.parse().ok()?;
+                metadata.journal = tokens.next().map(str::parse).transpose().ok()?;
+            }
+            "command" => metadata.command_id = Some(percent::decode_token(tokens.next()?)?),
+            _ => return None,
+        }
+        tokens.next().is_none().then_some(metadata)
+    }
+
+    /// Whether this asks for the owner of an inbox.
+    pub(crate) fn asks_for_owner(&self, subject: &str) -> bool {
+        let mut tokens = subject.strip_prefix(&self.root).unwrap_or_default().split('.').skip(2);
+        tokens.next() == Some(OWNER) && tokens.next().is_none()
+    }
+}
+
+enum Back<'a> {
+    Call { generation: u64, seq: u64 },
+    Command { id: &'a ByteString },
+}
+
+/// To which inbox an envelope comes back, and what it must say there.
+fn returns_to<'a>(metadata: &'a Metadata, body: &[u8]) -> Option<(&'a ByteString, Back<'a>)> {
+    let back = match metadata.kind {
+        Kind::Call => Back::Call { generation: metadata.connection.as_ref()?.generation, seq: metadata.seq? },
+        // One of the outbox is in the directory; a cancellation says nothing about its command.
+        Kind::Command if !metadata.outbox && !body.is_empty() => {
+            Back::Command { id: metadata.command_id.as_ref()? }
+        }
+        _ => return None,
+    };
+    Some((metadata.reply_to.as_ref()?, back))
+}
+
+/// What comes back of an envelope that somebody had no room for; none if it is not to come back.
+pub(crate) fn returned(metadata: &Metadata, body: &[u8]) -> Option<(ByteString, Metadata)> {
+    let (inbox, _) = returns_to(metadata, body)?;
+    let mut returned = Metadata::new(Kind::Returned);
+    returned.tenant = metadata.tenant.clone();
+    returned.station = metadata.station.clone();
+    returned.connection = metadata.connection.clone();
+    returned.seq = metadata.seq;
+    returned.attempt = metadata.attempt;
+    returned.journal = metadata.journal;
+    returned.command_id = metadata.command_id.clone();
+    Some((inbox.clone(), returned))
+}
+
+fn push_token(subject: &mut String, id: &str) {
+    subject.push('.');
+    if id.is_empty() {
+        // No token may be empty; nobody's name is this one.
+        subject.push('%');
+    } else if let Err(std::fmt::Error) = write!(subject, "{}", percent::encode_token(id)) {
+        // Writing to a string does not fail.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subjects() -> Subjects {
+        Subjects::new("fleet-1", 256)
+    }
+
+    fn written(to: &Address) -> String {
+        let mut subject = String::new();
+        subjects().write(to, &mut subject);
+        subject
+    }
+
+    fn station(id: &'static str) -> StationId {
+        StationId::new(id, 48).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_contract() {
+        let partition = partition("t.1", "RDAM|1.*", 256);
+        let call = Address::Call { tenant: "t.1".into(), station: station("RDAM|1.*") };
+        assert_eq!(written(&call), format!("ocpp.v1.fleet-1.call.{partition}.t%2E1.RDAM%7C1%2E%2A"));
+        assert_eq!(written(&Address::Inbox("gateway 1".into())), "ocpp.v1.fleet-1.inbox.gateway%201");
+        assert_eq!(written(&Address::Presence), "ocpp.v1.fleet-1.presence");
+        let event = Address::Event { tenant: "default".into(), station: station("CP>") };
+        assert_eq!(written(&event), "ocpp.v1.fleet-1.event.default.CP%3E");
+    }
+
+    #[test]
+    fn the_subject_of_a_return_names_the_call() {
+        let mut call = Metadata::new(Kind::Call);
+        call.tenant = "t.1".into();
+        call.station = Some(station("RDAM|1.*"));
+        call.connection = Some(ConnectionKey { gateway: "gw.1".into(), generation: 7 });
+        call.seq = Some(8);
+        call.attempt = 9;
+        call.reply_to = Some("gw.1".into());
+        for journal in [None, Some(10)] {
+            call.journal = journal;
+            let mut subject = String::new();
+            assert!(subjects().write_return(&call, b"[]", &mut subject));
+            assert!(
+                subject.starts_with("ocpp.v1.fleet-1.inbox.gw%2E1.call.t%2E1.RDAM%7C1%2E%2A.7.8.9"),
+                "{subject}"
+            );
+            let read = subjects().read_return(&subject, Kind::Returned).unwrap();
+            assert_eq!(Some(("gw.1".into(), read)), returned(&call, b"[]"));
+        }
+        assert!(!subjects().asks_for_owner("ocpp.v1.fleet-1.inbox.owner"));
+        assert!(subjects().asks_for_owner(&subjects().owner("owner")));
+        for other in [
+            "",
+            "ocpp.v1.fleet-1.inbox.gw",
+            "ocpp.v1.fleet-1.inbox.gw.call.t.s.1.2.x",
+            "ocpp.v1.fleet-1.inbox.gw.call.t.s.1.2.3.4.5",
+        ] {
+            assert_eq!(subjects().read_return(other, Kind::Returned), None, "{other}");
+        }
+    }
+}
