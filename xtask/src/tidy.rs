@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bus-amqp", &["bus"]),
     ("nats", &["bus"]),
     ("bus-nats", &["rpc", "bus", "nats"]),
+    ("bus-mqtt", &["rpc", "bus"]),
     ("directory", &["rpc", "bus", "sqlite"]),
     ("directory-postgres", &["rpc", "bus", "directory"]),
     ("router", &["rpc", "messages"]),

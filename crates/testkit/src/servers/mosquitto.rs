@@ -1,8 +1,9 @@
 //! `mosquitto`.
 
-use super::{Server, installed};
+use super::{Server, installed, is_root};
 use anyhow::Result;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 /// A Mosquitto broker that lets in whoever comes.
 #[derive(Debug)]
@@ -14,6 +15,17 @@ impl Mosquitto {
     /// # Errors
     /// It does not start, or is missing though the tests were told that it is there.
     pub async fn start(test: &str) -> Result<Option<Self>> {
+        Self::start_with(test, |_| Ok("allow_anonymous true\n".to_owned())).await
+    }
+
+    /// Starts one whose one listener has these settings, given its folder, where files of theirs may lie.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and those of the settings.
+    pub async fn start_with(
+        test: &str,
+        settings: impl FnOnce(&Path) -> Result<String>,
+    ) -> Result<Option<Self>> {
         let Some(program) =
             installed(test, "mosquitto", &["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"])?
         else {
@@ -26,9 +38,12 @@ impl Mosquitto {
         std::fs::write(
             &file,
             format!(
-                "listener {} {}\nallow_anonymous true\nset_tcp_nodelay true\n",
+                "listener {} {}\nset_tcp_nodelay true\n{}{}",
                 address.port(),
-                address.ip()
+                address.ip(),
+                // Or it would give up the right to read what lies in its own folder.
+                if is_root() { "user root\n" } else { "" },
+                settings(server.folder())?,
             ),
         )?;
         server.arguments = vec!["-c".to_owned(), file.display().to_string()];
