@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "messages",
             "bus",
             "bus-nats",
+            "bus-mqtt",
             "directory",
             "directory-postgres",
             "router",

@@ -18,8 +18,8 @@ use std::{
     },
 };
 use switchboard_bus::{
-    Address, Bus, Capabilities, Connect, ConnectError, Consumer, Endpoint, Envelope, PublishError, Scheme,
-    State, SubscribeError, Subscribed, Subscription, Topic,
+    Address, Bus, Capabilities, Connect, ConnectError, Consumer, Endpoint, Envelope, Kind, Metadata,
+    OutcomeKind, PublishError, Scheme, State, SubscribeError, Subscribed, Subscription, Tells, Topic,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsConnector;
@@ -79,6 +79,7 @@ impl Mqtt {
                     client_id: client_id.clone(),
                     receive_max: u16::MAX,
                     probe: Some(topics.of(&nowhere)),
+                    pause_min: PAUSE_MIN,
                     pace: None,
                     waiting_max: WAITING_MAX,
                 },
@@ -91,7 +92,7 @@ impl Mqtt {
                 client_id,
                 main,
                 calls: Mutex::new(None),
-                calls_hands: Hands::new(true, usize::MAX),
+                calls_hands: Hands::new(true, 0),
                 inboxes: Mutex::new(HashMap::new()),
                 presence: Audience::default(),
                 events: Audience::default(),
@@ -142,9 +143,12 @@ impl Bus for Mqtt {
         let main = &self.0.main;
         let room = main.packet_bytes_max();
         Capabilities {
-            tells_nobody_listens: main.tells_nobody_listens(),
+            tells_nobody_listens: if main.tells_nobody_listens() { Tells::AtOnce } else { Tells::Never },
+            tells_busy: Tells::Later,
+            exclusive_inboxes: main.tells_nobody_listens(),
             keeps_order: true,
             redelivers: false,
+            repeatable: true,
             body_bytes_max: Self::BODY_BYTES_MAX.min(room.saturating_sub(HEADERS_BYTES_MAX).max(room / 2)),
         }
     }
@@ -263,8 +267,8 @@ impl Shared {
         }
     }
 
-    /// The line for calls. What may be in hand decides how much the broker may send; a few more, so that the next is here
-    /// while the acknowledgement of the one before is on its way.
+    /// The line for calls. What may be in hand decides how much the broker may send; a few more, so that those for which
+    /// there is no hand come here to be given back, and do not lie with the broker.
     fn calls_line(&self, in_hand_max: u32) -> Arc<Line> {
         let mut calls = self.lock_calls();
         let line = calls.get_or_insert_with(|| {
@@ -278,6 +282,7 @@ impl Shared {
                     client_id: format!("{}-calls", self.client_id),
                     receive_max,
                     probe: None,
+                    pause_min: PAUSE_MIN,
                     pace: None,
                     waiting_max: 0,
                 },
@@ -309,6 +314,30 @@ impl Shared {
             Topic::Presence if self.presence.leave(id) => self.main.unsubscribe(&filter),
             Topic::Events if self.events.leave(id) => self.main.unsubscribe(&filter),
             Topic::Presence | Topic::Events => {}
+        }
+    }
+
+    /// Tells whoever sent a call or command that hands are full here, so that it is handed over again at once, to another
+    /// one if there is one: the broker gives each its turn and does not know who is busy. So does a worker that leaves.
+    fn give_back(&self, sent: &Metadata) {
+        let is_command = sent.kind == Kind::Command && !sent.outbox;
+        let Some(reply_to) = &sent.reply_to else { return };
+        if !is_command && !matches!(sent.kind, Kind::Call | Kind::Send) {
+            return;
+        }
+        let mut metadata = Metadata::new(Kind::Returned);
+        metadata.outcome = Some(OutcomeKind::Busy);
+        metadata.tenant = sent.tenant.clone();
+        metadata.station = sent.station.clone();
+        metadata.connection = sent.connection.clone();
+        metadata.seq = sent.seq;
+        metadata.attempt = sent.attempt;
+        metadata.journal = sent.journal;
+        metadata.command_id = sent.command_id.clone();
+        let envelope = Envelope::new(metadata, bytes::Bytes::new());
+        // Nobody waits for the broker's answer: at worst the call is handed over again later.
+        if let Err(error) = self.publish(&Address::Inbox(reply_to.clone()), &envelope) {
+            tracing::debug!(%error, "that hands are full could not be told");
         }
     }
 
@@ -348,16 +377,17 @@ impl Listener for Shared {
         };
         match place {
             Place::Call => {
-                if !self.calls_hands.take(envelope, ack) {
-                    tracing::debug!("a call came that nobody takes any more");
+                if let Err(envelope) = self.calls_hands.take(envelope, ack) {
+                    self.give_back(&envelope.metadata);
                 }
             }
             Place::Inbox(name) => {
                 let hands = self.inboxes().get(&name).cloned();
                 match hands {
                     Some(hands) => {
-                        if !hands.take(envelope, ack) {
+                        if let Err(envelope) = hands.take(envelope, ack) {
                             self.lost("an inbox is full: what came for it is lost");
+                            self.give_back(&envelope.metadata);
                         }
                     }
                     None => ack.ack(),
@@ -420,6 +450,7 @@ const _: () = assert!(Mqtt::BODY_BYTES_MAX + HEADERS_BYTES_MAX < PACKET_BYTES_MA
 const WAITING_MAX: usize = 8192;
 /// What waits for an inbox whose owner has its hands full; beyond, it is lost.
 const INBOX_WAITING_MAX: usize = 4096;
+const PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// Calls that may be here although no hand is free.
 const AHEAD: u32 = 16;
 /// How long subscribing to calls waits for their line.

@@ -72,27 +72,28 @@ impl Hands {
         self.lock().members.is_empty()
     }
 
-    /// Takes what came. False: there was no room, and it is lost.
-    pub(crate) fn take(self: &Arc<Self>, envelope: Envelope, ack: Ack) -> bool {
+    /// Takes what came, or gives it back: there is no room.
+    pub(crate) fn take(self: &Arc<Self>, envelope: Envelope, ack: Ack) -> Result<(), Envelope> {
+        let mut state = self.lock();
+        let room = state.room();
+        let fits = !state.members.is_empty() && state.backlog.len() < room.saturating_add(self.backlog_max);
+        if !fits {
+            drop(state);
+            ack.ack();
+            return Err(envelope);
+        }
+        // The usual case needs no look at the clock: somebody has room.
+        let until = (state.backlog.len() >= room).then(|| deadline(&envelope)).flatten();
         let ack = if self.is_manual {
             Some(ack)
         } else {
             ack.ack();
             None
         };
-        let mut state = self.lock();
-        if state.members.is_empty() || state.backlog.len() >= self.backlog_max {
-            drop(state);
-            acknowledge(ack.map(|ack| Waiting { envelope, ack: Some(ack), until: None }));
-            return false;
-        }
-        // The usual case needs no look at the clock: somebody has room.
-        let waits = state.is_giving || !state.has_room();
-        let until = waits.then(|| deadline(&envelope)).flatten();
         state.backlog.push_back(Waiting { envelope, ack, until });
         drop(state);
         self.give();
-        true
+        Ok(())
     }
 
     /// Gives away what waits, as long as somebody has room.
@@ -148,8 +149,10 @@ impl Hands {
 }
 
 impl State {
-    fn has_room(&self) -> bool {
-        self.members.iter().any(|member| member.in_hand < member.in_hand_max)
+    /// How many hands are free.
+    fn room(&self) -> usize {
+        let free = self.members.iter().map(|member| (member.in_hand_max - member.in_hand) as usize);
+        free.fold(0, usize::saturating_add)
     }
 
     /// The first from the one whose turn it is that can take one more.

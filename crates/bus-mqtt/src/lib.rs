@@ -11,6 +11,7 @@
 //! for any more. The codec of one of them is the judge of ours in the tests.
 
 mod address;
+pub mod bare;
 mod bus;
 mod hands;
 mod line;
@@ -18,3 +19,36 @@ mod packet;
 mod tls;
 
 pub use bus::Mqtt;
+
+use std::sync::Arc;
+use switchboard_bus::{Bus, Connect, ConnectError};
+
+/// The bus that the URL asks for: [`Bare`](bare::Bare) with `?mode=bare`, else [`Mqtt`].
+///
+/// # Errors
+/// When this configuration can never work, also because of a parameter that is not known.
+pub fn connect(connect: Connect) -> Result<Arc<dyn Bus>, ConnectError> {
+    let endpoints = connect.endpoints(&bus::SCHEMES)?;
+    let mut is_bare = false;
+    for endpoint in &endpoints {
+        let fault = |reason: String| ConnectError::Url { url: endpoint.to_string(), reason };
+        let is_its = endpoint.parameter("mode") == Some("bare");
+        for (name, value) in &endpoint.query {
+            match (name.as_str(), value.as_str()) {
+                ("mode", "bare") => {}
+                ("idempotent", "true" | "false") if is_its => {}
+                ("idempotent", "true" | "false") => {
+                    return Err(fault(
+                        "idempotent=… is for mode=bare; elsewhere a repeat is always known".to_owned(),
+                    ));
+                }
+                _ => {
+                    let known = "mode=bare, and with it idempotent=true or idempotent=false";
+                    return Err(fault(format!("{name}={value} is not known; what is: {known}")));
+                }
+            }
+        }
+        is_bare |= is_its;
+    }
+    Ok(if is_bare { Arc::new(bare::Bare::connect(connect)?) } else { Arc::new(Mqtt::connect(connect)?) })
+}

@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) receive_max: u16,
     /// Where nobody listens: the broker's answer to a message there shows whether it tells.
     pub(crate) probe: Option<String>,
+    /// How long to wait before the second attempt to connect; doubled each time.
+    pub(crate) pause_min: Duration,
     /// How much may be published, where that is limited.
     pub(crate) pace: Option<Pace>,
     /// How much may wait for its turn to be published.

@@ -1,10 +1,10 @@
 //! The contract of a bus. Unstable until real brokers have proved it.
 
-use crate::Envelope;
+use crate::{ConnectionKey, Envelope};
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use std::{fmt, num::NonZeroU32, sync::Arc};
-use switchboard_rpc::StationId;
+use switchboard_rpc::{StationId, Version};
 use tokio::sync::watch;
 
 /// Where an envelope goes.
@@ -149,8 +149,24 @@ pub struct Capabilities {
     pub keeps_order: bool,
     /// An envelope in the hands of a consumer that died is given to another without our doing.
     pub redelivers: bool,
+    /// Whoever takes calls knows a repeat by its key, so that one which nobody answers may be handed over again. Where
+    /// that is not so, a call that somebody may have is not.
+    pub repeatable: bool,
     /// The largest body that may be published, in bytes.
     pub body_bytes_max: usize,
+}
+
+/// A station that has a connection to a gateway of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// Whose station.
+    pub tenant: ByteString,
+    /// Which station.
+    pub station: StationId,
+    /// What is spoken on the connection.
+    pub version: Version,
+    /// Which connection. What comes for the station goes to the inbox of its gateway.
+    pub connection: ConnectionKey,
 }
 
 /// Why an envelope could not be handed over.
@@ -270,6 +286,13 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
         subscription: Subscription,
         consumer: Arc<dyn Consumer>,
     ) -> BoxFuture<'_, Result<Subscribed, SubscribeError>>;
+
+    /// Is told by a gateway of each connection, before its first call is published and until what is given back is
+    /// dropped. For a transport without envelopes, which listens for each station by itself; others need not know.
+    fn attend(&self, who: Attendance) -> Option<Subscribed> {
+        drop(who);
+        None
+    }
 
     /// Whether the bus can be reached, and when that changes.
     fn state(&self) -> watch::Receiver<State>;

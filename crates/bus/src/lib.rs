@@ -47,8 +47,8 @@ pub mod presence;
 pub use command::{CommandError, Commander, LocateError, Locator, Outcome};
 pub use connect::{Connect, ConnectError, Endpoint, Scheme, Secret, Tls};
 pub use contract::{
-    Address, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError, Subscribed,
-    Subscription, Tells, Topic,
+    Address, Attendance, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError,
+    Subscribed, Subscription, Tells, Topic,
 };
 pub use envelope::{ConnectionKey, Envelope, Kind, Lane, Metadata, OutcomeKind, Registration};
 pub use headers::{ENVELOPE_VERSION, HeaderError};

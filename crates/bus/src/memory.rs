@@ -116,6 +116,7 @@ impl Bus for InProcess {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
+            repeatable: true,
             body_bytes_max: Self::BODY_BYTES_MAX,
         }
     }

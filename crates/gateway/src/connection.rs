@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use switchboard_bus::Registration;
+use switchboard_bus::{Attendance, Registration, Subscribed};
 use switchboard_deflate::Agreed;
 use switchboard_directory::{StationKey, Terms};
 use switchboard_rpc::{Version, close};
@@ -39,6 +39,8 @@ pub(crate) struct Admitted {
 pub(crate) struct Begun<S> {
     handle: Arc<Handle>,
     registration: Option<Registration>,
+    /// What the bus gave back when it was told of the station. Boxed, as most give nothing.
+    attending: Option<Box<Subscribed>>,
     /// Boxed, since a future keeps room for what it was given beside what that was moved into.
     socket: Box<Socket<S>>,
     place: Place,
@@ -58,7 +60,9 @@ where
     let compressed = compression.map(|agreed| Compressed::new(&shared.compression, agreed));
     let mut socket = Box::new(Socket::new(stream, &early, shared.config.message_bytes_max, compressed));
     match open(shared, key, Terms { version, compressed: compression.is_some() }).await {
-        Ok((handle, registration)) => Some(Begun { handle, registration, socket, place }),
+        Ok((handle, registration, attending)) => {
+            Some(Begun { handle, registration, attending, socket, place })
+        }
         Err(end) => {
             shared.metrics.closed.get_or_create(&Closed { cause: end.cause }).inc();
             leave(&mut socket, end, shared.config.close_timeout).await;
@@ -73,12 +77,13 @@ pub(crate) async fn serve<S>(shared: Arc<Shared>, begun: Begun<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Begun { handle, registration, socket, place } = begun;
+    let Begun { handle, registration, attending, socket, place } = begun;
     let (end, mut socket) = {
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut conversation = Conversation::new(&shared, &handle, socket, registration);
         let end = poll_fn(|context| conversation.poll(context, timer.as_mut())).await;
         shared.registry.remove(&handle);
+        drop(attending);
         // L01, L04: what is open ends first, then the socket.
         let (socket, rest) = conversation.wind_up();
         let patience = shared.config.close_timeout * 2;
@@ -96,7 +101,7 @@ async fn open(
     shared: &Arc<Shared>,
     key: StationKey,
     terms: Terms,
-) -> Result<(Arc<Handle>, Option<Registration>), End> {
+) -> Result<(Arc<Handle>, Option<Registration>, Option<Box<Subscribed>>), End> {
     let now_ms = shared.clock.wall_ms(now());
     let claiming = shared.directory.claim(&key, &shared.name, terms, now_ms);
     let claim = match tokio::time::timeout(shared.config.handshake_timeout, claiming).await {
@@ -154,7 +159,13 @@ async fn open(
         shared.show(&handle, Seen::Connected);
     }
     shared.tell_event(&handle, r#"{"event":"connected"}"#.to_owned());
-    Ok((handle, claim.registration))
+    let who = Attendance {
+        tenant: handle.key.tenant.clone(),
+        station: handle.key.station.clone(),
+        version,
+        connection: shared.connection(handle.generation),
+    };
+    Ok((handle, claim.registration, shared.bus.attend(who).map(Box::new)))
 }
 
 /// Tells everybody that the connection has ended, and leaves the socket.

@@ -21,6 +21,8 @@ pub struct Rules {
     pub local: bool,
     /// Whether there is a journal.
     pub journal: bool,
+    /// Whether a call that somebody may have is handed over again: not where they would not know it for a repeat.
+    pub repeatable: bool,
 }
 
 /// What to do now.
@@ -96,6 +98,8 @@ struct Hand {
     deadline: Instant,
     attempt: u32,
     pause: Duration,
+    /// Somebody had it, or may have it.
+    was_taken: bool,
     state: State,
 }
 
@@ -142,6 +146,7 @@ impl Desk {
             deadline: received + rules.answer_deadline,
             attempt: 0,
             pause: PAUSE_MIN,
+            was_taken: false,
             state: State::HandingOver,
         };
         self.action = Some(if journal_first && rules.journal && matches!(class, Class::Keepable { .. }) {
@@ -161,6 +166,7 @@ impl Desk {
         }
         match how {
             Published::Taken => {
+                hand.was_taken = true;
                 // A queue that nobody reads would fill with copies, so each attempt waits longer than the one before.
                 let wait = patience * (1 << (attempt - 1).min(3));
                 hand.state = State::HandedOver { since: now, check: now + wait };
@@ -211,9 +217,10 @@ impl Desk {
 
     /// The bus is back after it was away: what was handed over before, or is being handed over, may be lost. The result
     /// of an attempt under way is of no interest any more.
-    pub fn handle_bus_back(&mut self, now: Instant) {
+    pub fn handle_bus_back(&mut self, now: Instant, rules: &Rules) {
         if let Some(hand) = &mut self.hand
             && hand.state != State::Journalling
+            && (rules.repeatable || matches!(hand.state, State::BackingOff { .. }))
             && now < hand.deadline
         {
             hand.pause = PAUSE_MIN;
@@ -229,7 +236,8 @@ impl Desk {
         }
         if now >= hand.deadline {
             match hand.class {
-                Class::Keepable { .. } if rules.journal => {
+                // From the journal it would be handed over again.
+                Class::Keepable { .. } if rules.journal && (rules.repeatable || !hand.was_taken) => {
                     hand.state = State::Journalling;
                     self.action = Some(Action::Journal);
                 }
@@ -240,6 +248,7 @@ impl Desk {
         }
         match &mut hand.state {
             State::BackingOff { until } if now >= *until => self.action = Some(hand.hand_over(now)),
+            State::HandedOver { check, .. } if !rules.repeatable => *check = hand.deadline,
             State::HandedOver { since, check } if now >= *check => {
                 match presence.holding(hand.seq, *since, now) {
                     // Half of it, as it may die right after this one.
@@ -346,6 +355,7 @@ mod tests {
             billing_deadline: BillingDeadline::Close,
             local: false,
             journal: true,
+            repeatable: true,
         }
     }
 
@@ -449,6 +459,46 @@ mod tests {
     }
 
     #[test]
+    fn where_repeats_are_not_known_a_call_that_somebody_may_have_is_handed_over_once() {
+        let start = start();
+        let once = Rules { repeatable: false, ..rules() };
+        let hand_over = |class| {
+            let mut desk = taken(class, start);
+            // As long as nobody could take it, it is tried again.
+            desk.handle_published(1, Published::Later, PATIENCE, start);
+            desk.handle_timeout(start + milliseconds(50), &lost, &once);
+            assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })));
+            desk
+        };
+        let deadline = start + once.answer_deadline;
+        for (class, end) in [
+            (KEEPABLE, Action::End(End::Failed)),
+            (KEEPABLE_BILLING, Action::End(End::Close)),
+            (Class::Other, Action::End(End::Failed)),
+        ] {
+            let mut desk = hand_over(class);
+            desk.handle_published(2, Published::Taken, PATIENCE, start + milliseconds(60));
+            for seconds in 1..25 {
+                let now = start + Duration::from_secs(seconds);
+                desk.handle_timeout(now, &lost, &once);
+                desk.handle_bus_back(now, &once);
+                assert_eq!(desk.poll_action(), None);
+            }
+            assert_eq!(desk.poll_timeout(), Some(deadline));
+            desk.handle_timeout(deadline, &lost, &once);
+            assert_eq!(desk.poll_action(), Some(end), "{class:?}");
+        }
+        // What nobody ever had may be journalled.
+        let mut desk = hand_over(KEEPABLE);
+        desk.handle_published(2, Published::Later, PATIENCE, start + milliseconds(60));
+        desk.handle_bus_back(start + milliseconds(70), &once);
+        assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 3, .. })));
+        desk.handle_published(3, Published::Later, PATIENCE, start + milliseconds(80));
+        desk.handle_timeout(deadline, &lost, &once);
+        assert_eq!(desk.poll_action(), Some(Action::Journal));
+    }
+
+    #[test]
     fn s01_an_attempt_that_no_worker_names_is_handed_over_again() {
         let start = start();
         let mut desk = taken(Class::Other, start);
@@ -490,17 +540,17 @@ mod tests {
         for how in [Published::Later, Published::Taken] {
             let mut desk = taken(Class::Other, start);
             desk.handle_published(1, how, PATIENCE, start);
-            desk.handle_bus_back(start + milliseconds(3));
+            desk.handle_bus_back(start + milliseconds(3), &rules());
             assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })), "{how:?}");
         }
         // What is under way is given up with the connection that it went over.
         let mut desk = taken(Class::Other, start);
-        desk.handle_bus_back(start + milliseconds(3));
+        desk.handle_bus_back(start + milliseconds(3), &rules());
         assert!(matches!(desk.poll_action(), Some(Action::HandOver { attempt: 2, .. })));
         desk.handle_published(1, Published::Never, PATIENCE, start + milliseconds(4));
         assert_eq!(desk.poll_action(), None, "the first attempt's result");
         let mut idle = Desk::new();
-        idle.handle_bus_back(start);
+        idle.handle_bus_back(start, &rules());
         assert_eq!(idle.poll_action(), None);
     }
 
@@ -692,7 +742,7 @@ mod tests {
                             ended |= took;
                         }
                         Some(Step::Returned { offset }) => desk.handle_returned(seq, attempts + offset, now),
-                        Some(Step::BusBack) => desk.handle_bus_back(now),
+                        Some(Step::BusBack) => desk.handle_bus_back(now, &rules),
                         Some(Step::Journalled(written)) => desk.handle_journalled(written, &rules),
                         Some(Step::Wait(wait)) => {
                             now += milliseconds(wait);

@@ -405,6 +405,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 }
                 match error {
                     PublishError::TooLarge { .. } => Published::Never,
+                    // Somebody may have it.
+                    PublishError::Refused(_) if !self.shared.rules.repeatable => Published::Taken,
                     error => {
                         if !matches!(error, PublishError::Busy) {
                             self.shared.processing_is_away(now);
@@ -508,8 +510,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 }
             }
             Parcel::BusBack => {
-                self.publishing = None;
-                self.desk.handle_bus_back(now);
+                if self.shared.rules.repeatable {
+                    self.publishing = None;
+                }
+                self.desk.handle_bus_back(now, &self.shared.rules);
             }
             Parcel::Replaced => self.end(End::ours(
                 Cause::Replaced,

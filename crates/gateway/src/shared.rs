@@ -86,6 +86,7 @@ impl Shared {
                 billing_deadline: config.billing_deadline,
                 local: config.local_heartbeat,
                 journal: config.journal,
+                repeatable: bus.capabilities().repeatable,
             },
             liveness: liveness::Rules {
                 ping_interval: config.ping_interval,

@@ -13,6 +13,7 @@
 mod central;
 pub mod chaos;
 mod charger;
+mod cloud;
 pub mod http;
 mod proxy;
 mod raw_station;
@@ -24,6 +25,7 @@ pub mod wait;
 
 pub use central::{Central, CentralSoftware};
 pub use charger::{Charger, Software};
+pub use cloud::{CloudLimits, Traffic};
 pub use proxy::Proxy;
 pub use raw_station::RawStation;
 pub use switchboard::{Ran, Switchboard};

@@ -52,7 +52,8 @@ enum Fault {
 /// Connects, again and again until the line is closed.
 pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
     let client_id = &shared.settings.client_id;
-    let mut pause = PAUSE_MIN;
+    let pause_min = shared.settings.pause_min;
+    let mut pause = pause_min;
     let mut is_told = false;
     loop {
         for endpoint in &shared.settings.endpoints {
@@ -70,7 +71,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
                     })
                     .await;
                     if since.elapsed() >= LASTING {
-                        pause = PAUSE_MIN;
+                        pause = pause_min;
                     }
                     let ended = shared.lock().end();
                     shared.up.send_replace(false);
@@ -390,10 +391,9 @@ const fn farewell(reason: u8) -> &'static str {
 pub(crate) const NOBODY_LISTENS: u8 = 0x10;
 /// A DISCONNECT's reason: the session was taken over.
 const TAKEN_OVER: u8 = 0x8e;
-const KEEP_ALIVE_SECONDS: u16 = 15;
+const KEEP_ALIVE_SECONDS: u16 = 10;
 const TICK: Duration = Duration::from_secs(1);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A connection that did not last so long counts as one more that failed: two who have one name would else take it from
 /// each other many times a second.

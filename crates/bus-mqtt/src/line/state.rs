@@ -342,6 +342,9 @@ impl Ended {
 pub(crate) struct Ack(pub(super) Option<(Arc<Shared>, u64, u16)>);
 
 impl Ack {
+    /// For what did not come from a broker.
+    pub(crate) const NONE: Self = Self(None);
+
     /// Acknowledges, unless the connection that it came on is gone.
     pub(crate) fn ack(self) {
         let Some((shared, epoch, id)) = self.0 else { return };

@@ -31,8 +31,8 @@ pub(super) fn open(settings: &Settings, participant: &ByteString) -> Result<Arc<
 fn driver(engine: Engine, connect: Connect) -> Result<Arc<dyn Bus>, ConnectError> {
     let scheme = match engine {
         Engine::Nats => return Ok(Arc::new(Nats::connect(connect)?)),
+        Engine::Mqtt => return switchboard_bus_mqtt::connect(connect),
         Engine::Amqp => "amqp",
-        Engine::Mqtt => "mqtt",
         Engine::Http => "http",
     };
     Err(ConnectError::Driver(format!("this version of switchboard has no driver for {scheme}://").into()))
