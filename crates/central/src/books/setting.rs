@@ -215,18 +215,25 @@ pub(crate) fn concerned(at: At<'_>, tenant: &str, station: &str) -> Found<Vec<St
 /// A station has booted: what it has may have changed, and what it took may be in effect by now. What it rejected it
 /// is not asked again.
 pub(crate) fn booted(at: At<'_>, tenant: &str, station: &str) -> Found<()> {
-    at.db
-        .prepare_cached(
-            "UPDATE setting SET read_ms = NULL,
-                    asked = CASE WHEN answer IN ('Accepted', 'RebootRequired') THEN NULL ELSE asked END,
-                    answer = CASE WHEN answer IN ('Accepted', 'RebootRequired') THEN NULL ELSE answer END
-             WHERE tenant = ?1 AND station = ?2",
-        )?
-        .execute([tenant, station])?;
-    let is_desired: bool = at
+    // Most stations have neither, and all boot at once after a night without power. `IN (?2, '')` would make a table.
+    let (is_known, is_desired): (bool, bool) = at
         .db
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM desired WHERE tenant = ?1 AND station IN (?2, ''))")?
-        .query_row([tenant, station], |row| row.get(0))?;
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM setting WHERE tenant = ?1 AND station = ?2),
+                    EXISTS (SELECT 1 FROM desired WHERE tenant = ?1 AND station = ?2)
+                    OR EXISTS (SELECT 1 FROM desired WHERE tenant = ?1 AND station = '')",
+        )?
+        .query_row([tenant, station], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if is_known {
+        at.db
+            .prepare_cached(
+                "UPDATE setting SET read_ms = NULL,
+                        asked = CASE WHEN answer IN ('Accepted', 'RebootRequired') THEN NULL ELSE asked END,
+                        answer = CASE WHEN answer IN ('Accepted', 'RebootRequired') THEN NULL ELSE answer END
+                 WHERE tenant = ?1 AND station = ?2",
+            )?
+            .execute([tenant, station])?;
+    }
     if is_desired {
         owe(at, &NewDuty::new(tenant, station, super::configuring::KIND, ""))?;
     }
