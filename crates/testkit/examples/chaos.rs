@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use switchboard_testkit::chaos::{Bus, CELLS, Cell, Plan, Servers, results, run};
 use switchboard_testkit::tools;
 
@@ -69,6 +70,8 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
             bus,
             stations: arguments.stations,
             seed: arguments.seed,
+            pause: Duration::from_secs(2),
+            measured: true,
             binary: arguments.binary.clone(),
             logs: Some(folder.join("logs")),
         };

@@ -3,6 +3,7 @@
 //! Each is as a good station is: what is about a transaction is sent until it is answered, on a new connection and under a
 //! new id if need be, and nothing overtakes it.
 
+use super::Plan;
 use anyhow::Result;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 pub(super) const READINGS: u32 = 3;
 /// How long a station waits for an answer. The gateway's deadline is below.
 const ANSWER: Duration = Duration::from_secs(35);
+/// How long it thinks about one command in four.
+const THOUGHT: Duration = Duration::from_millis(1500);
 /// How long it waits before it sends again what was refused.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -112,21 +115,23 @@ pub(super) fn minute(reading: u32) -> u32 {
 pub(super) const STOP: u32 = 50;
 
 impl Fleet {
-    pub(super) fn start(gateways: Vec<SocketAddr>, stations: usize, seed: u64) -> Self {
+    pub(super) fn start(gateways: Vec<SocketAddr>, plan: &Plan) -> Self {
         let shared = Arc::new(Shared { gateways, tally: Mutex::default() });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
-        for station in 0..stations {
+        for station in 0..plan.stations {
             let one = Station {
                 shared: Arc::clone(&shared),
                 stop: stop.subscribe(),
                 name: identity(station),
                 station,
-                random: Random::new(seed.wrapping_mul(1_000_003).wrapping_add(station as u64)),
+                random: Random::new(plan.seed.wrapping_mul(1_000_003).wrapping_add(station as u64)),
                 turn: station,
                 line: None,
                 messages: 0,
                 answered: false,
+                pause: plan.pause,
+                later: None,
             };
             tasks.spawn(one.live());
         }
@@ -177,6 +182,9 @@ struct Station {
     line: Option<Line>,
     messages: u64,
     answered: bool,
+    pause: Duration,
+    /// The answer to a command that it takes its time for.
+    later: Option<(Instant, Value)>,
 }
 
 /// What came in.
@@ -321,7 +329,8 @@ impl Station {
     }
 
     async fn pause(&mut self) {
-        let pause = Duration::from_millis(1000 + self.random.below(2000));
+        let mean = u64::try_from(self.pause.as_millis()).unwrap_or(1000);
+        let pause = Duration::from_millis(mean / 2 + self.random.below(mean));
         self.listen(pause).await;
     }
 
@@ -344,7 +353,17 @@ impl Station {
     async fn hear(&mut self) -> Heard {
         loop {
             let Some(line) = self.line.as_mut() else { return Heard::Gone };
-            let text = match line.next().await {
+            let due = self.later.as_ref().map(|(at, _)| *at);
+            let heard = tokio::select! {
+                heard = line.next() => heard,
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+                    if let Some((_, answer)) = self.later.take() {
+                        self.say(&answer).await;
+                    }
+                    continue;
+                }
+            };
+            let text = match heard {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(frame))) => {
                     self.gone(frame.map_or(1005, |frame| frame.code.into()));
@@ -366,7 +385,13 @@ impl Station {
                     let what = frame[3]["data"].as_str().unwrap_or_default().to_owned();
                     // Counted before it is answered: whoever is told of it finds it done.
                     *self.shared.tally().commands.entry(what.clone()).or_default() += 1;
-                    self.say(&json!([3, id, { "status": "Accepted", "data": format!("done {what}") }])).await;
+                    let answer = json!([3, id, { "status": "Accepted", "data": format!("done {what}") }]);
+                    if self.random.below(4) > 0 {
+                        self.say(&answer).await;
+                    } else {
+                        // So that some are always under way when something dies.
+                        self.later = Some((Instant::now() + THOUGHT, answer));
+                    }
                 }
                 _ => self.wrong(&format!("no frame: {text}")),
             }
@@ -383,6 +408,7 @@ impl Station {
     }
 
     fn gone(&mut self, code: u16) {
+        self.later = None;
         if self.line.take().is_some() {
             *self.shared.tally().closed.entry(code).or_default() += 1;
         }

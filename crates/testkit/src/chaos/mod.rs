@@ -36,6 +36,10 @@ pub struct Plan {
     pub stations: usize,
     /// Where their randomness begins.
     pub seed: u64,
+    /// How long a station rests between two calls, on average.
+    pub pause: Duration,
+    /// Whether the longest gap is to be measured, which takes longer.
+    pub measured: bool,
     /// The program.
     pub binary: PathBuf,
     /// Where logs of a cell that failed are kept.
@@ -43,7 +47,7 @@ pub struct Plan {
 }
 
 /// How long all is well before and after.
-const CALM: Duration = Duration::from_secs(4);
+const CALM: Duration = Duration::from_secs(3);
 /// The same before a fault whose gap is measured: gateways judge what is slow by the last twenty seconds, and the first ones
 /// of everybody are slow.
 const CALM_BEFORE: Duration = Duration::from_secs(21);
@@ -57,7 +61,7 @@ const WORKED_OFF: Duration = Duration::from_secs(60);
 /// # Errors
 /// It could not be run. What it found is no error.
 pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>> {
-    let Plan { cell, bus, stations, seed, binary, .. } = plan;
+    let Plan { cell, bus, stations, seed, binary, measured, .. } = plan;
     if let Fault::Clock(_) = cell.fault
         && !site::clocks_can_be_wrong(cell.name)?
     {
@@ -69,13 +73,13 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     let gateways = if cell.fault == Fault::GatewayKill { 2 } else { 1 };
     let odd_clock = if let Fault::Clock(hours) = cell.fault { Some(hours) } else { None };
     let mut site = Site::start(servers, *bus, binary, gateways, odd_clock).await?;
-    let mut fleet = Fleet::start(site.stations.clone(), *stations, *seed);
+    let mut fleet = Fleet::start(site.stations.clone(), plan);
     let all = crate::wait::until("every station is served", async || {
         (fleet.tally().begun == *stations).then_some(())
     });
     all.await.with_context(|| format!("{} of {stations}; {}", fleet.tally().begun, site.logs()))?;
     let mut orders = Orders::start(site.apis.clone(), *stations, *seed);
-    sleep(if cell.gap_max().is_some() { CALM_BEFORE } else { CALM }).await;
+    sleep(if *measured && cell.gap_max().is_some() { CALM_BEFORE } else { CALM }).await;
     let before = {
         let mut tally = fleet.tally();
         tally.longest = Default::default();
