@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "sqlite",
             "messages",
             "bus",
+            "bus-amqp",
             "bus-nats",
             "bus-mqtt",
             "directory",

@@ -48,7 +48,7 @@ cells! {
     s01_all_workers_are_gone_for_less_than_an_answer_may_take: "workers-away-20s", Nats;
     s05_a_gateway_is_killed_while_another_stands: "gateway-kill", Nats;
     s02_the_lines_of_the_workers_break: "cut-worker-broker", Nats;
-    s04_the_broker_is_killed: "broker-kill", Nats;
+    s04_the_broker_is_killed: "broker-kill", Amqp;
     s04_the_broker_is_restarted: "broker-restart", Mqtt;
     the_directory_is_restarted_and_no_socket_closes: "directory-restart", Nats;
 }

@@ -7,6 +7,7 @@ use crate::{
 use bytestring::ByteString;
 use std::sync::Arc;
 use switchboard_bus::{Bus, Connect, ConnectError, InProcess};
+use switchboard_bus_amqp::Amqp;
 use switchboard_bus_nats::Nats;
 
 /// The bus, which need not be there yet. `participant` is the name of this process on it.
@@ -32,7 +33,7 @@ fn driver(engine: Engine, connect: Connect) -> Result<Arc<dyn Bus>, ConnectError
     let scheme = match engine {
         Engine::Nats => return Ok(Arc::new(Nats::connect(connect)?)),
         Engine::Mqtt => return switchboard_bus_mqtt::connect(connect),
-        Engine::Amqp => "amqp",
+        Engine::Amqp => return Ok(Arc::new(Amqp::connect(connect)?)),
         Engine::Http => "http",
     };
     Err(ConnectError::Driver(format!("this version of switchboard has no driver for {scheme}://").into()))
