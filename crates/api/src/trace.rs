@@ -58,13 +58,15 @@ struct Watching {
     shutdown: CancellationToken,
 }
 
-/// `/v1/trace` alone, for a gateway whose API is elsewhere. Without a token it serves programs of this machine only, and
+/// `/v1/trace`, and as much of `/v1/info` as tells that somebody is there, for a gateway whose API is elsewhere. Without a token it serves programs of this machine only, and
 /// nobody unless it is `local`: bound to a loopback address.
 pub fn traffic(watched: Watched, token: Option<&str>, local: bool, shutdown: CancellationToken) -> Router {
     if token.is_none() && !local {
         return Router::new().route("/v1/trace", get(closed));
     }
-    routes(watched, shutdown).layer(middleware::from_fn_with_state(Token::new(token), guard::guard))
+    routes(watched, shutdown)
+        .route("/v1/info", get(info))
+        .layer(middleware::from_fn_with_state(Token::new(token), guard::guard))
 }
 
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
@@ -78,6 +80,11 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
 /// For a process whose stations are connected to others.
 pub(crate) fn routes_elsewhere<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/v1/trace", get(elsewhere))
+}
+
+/// What tells those who look for a process that this is one.
+async fn info() -> axum::Json<serde_json::Value> {
+    axum::Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
 async fn closed() -> Problem {

@@ -2,14 +2,18 @@
 
 use super::{Ground, Served, line::Way, readiness};
 use crate::{
-    exit::Failure,
-    settings::{DatabasePlace, Settings},
+    exit::{Exit, Failure},
+    settings::{DatabasePlace, Role, Settings},
 };
 use anyhow::Context;
 use bytestring::ByteString;
 use prometheus_client::registry::Registry;
-use std::{num::NonZeroU32, sync::Arc};
-use switchboard_bus::Commander;
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use switchboard_bus::{Bus, Commander, Consumer, Done, Envelope, Subscription, Topic, presence};
 use switchboard_central::{Attendance, Central, Database, Server};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
@@ -51,6 +55,46 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
     opened.map_err(super::store::books_failure)
 }
 
+/// Books in a file belong to one worker. Another one that takes calls of the same stations would write down a part of them
+/// elsewhere.
+async fn refuse_company(bus: &Arc<dyn Bus>, name: &ByteString) -> Result<(), Failure> {
+    let heard = Arc::new(Others { name: name.clone(), heard: Mutex::default() });
+    let subscription = Subscription { topic: Topic::Presence, in_hand_max: NonZeroU32::MAX };
+    let consumer: Arc<dyn Consumer> = Arc::<Others>::clone(&heard);
+    let listening = bus.subscribe(subscription, consumer).await.context("the bus refuses")?;
+    tokio::time::sleep(LISTEN_FOR).await;
+    drop(listening);
+    let other = heard.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(other) = other else { return Ok(()) };
+    Err(Failure::new(
+        Exit::Configuration,
+        format!(
+            "another worker, {other}, takes calls of this namespace, and books in SQLite belong to one worker: give all \
+             workers the same --database postgres://…, or this one a --namespace of its own"
+        ),
+    ))
+}
+
+/// Hears the last sign of life of another worker.
+#[derive(Debug)]
+struct Others {
+    name: ByteString,
+    heard: Mutex<Option<ByteString>>,
+}
+
+impl Consumer for Others {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        if let Some(worker) = envelope.metadata.worker.filter(|worker| *worker != self.name) {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            *heard = (!presence::is_end(&envelope.body)).then_some(worker);
+        }
+        drop(done);
+    }
+}
+
+/// A little more than a beat.
+const LISTEN_FOR: Duration = Duration::from_millis(700);
+
 impl Processing {
     /// Begins to take calls.
     pub(super) async fn start(
@@ -66,6 +110,9 @@ impl Processing {
             ground.name.clone()
         };
         central.register_metrics(registry);
+        if *role == Role::Worker && matches!(settings.database_place(), DatabasePlace::Sqlite(_)) {
+            refuse_company(bus, &name).await?;
+        }
         let locations = Arc::new(Locations::new(Arc::clone(directory)));
         let commander = async |purpose: &str| {
             let inbox = format!("{name}-{purpose}");

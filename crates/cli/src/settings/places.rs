@@ -316,7 +316,12 @@ fn redacted(urls: &str) -> String {
         let (who, host) = rest.split_at(at);
         let user = who.split(':').next().unwrap_or_default();
         let user = if at > end && !who.contains(':') { "…" } else { user };
-        let who = if who.contains(':') { format!("{user}:…") } else { "…".to_owned() };
+        let who = match who.contains(':') {
+            true => format!("{user}:…"),
+            // Alone it is a token to some brokers, and only a name to the database.
+            false if scheme.starts_with("postgres") => user.to_owned(),
+            false => "…".to_owned(),
+        };
         if scheme.is_empty() { format!("{who}{host}") } else { format!("{scheme}://{who}{host}") }
     };
     urls.split(',').map(one).collect::<Vec<_>>().join(",")
@@ -386,6 +391,7 @@ mod tests {
             ("nats://u:secret@a:1,nats://u:secret@b:1", "nats://u:…@a:1,nats://u:…@b:1"),
             ("postgres://u:sec/ret@a/b", "postgres://u:…@a/b"),
             ("postgres://a/b", "postgres://a/b"),
+            ("postgres://user@a/b", "postgres://user@a/b"),
             ("u:secret@a", "u:…@a"),
             ("postgres://a/b?user=u&password=secret", "postgres://a/b?user=u&password=…"),
         ] {

@@ -1,0 +1,160 @@
+//! How the processes begin, and what is said when they cannot.
+
+use crate::support::{BINARY, Installation, booted};
+use anyhow::{Result, ensure};
+use switchboard_directory::Directory as _;
+use switchboard_directory_postgres::{Config, Postgres as Shared};
+use switchboard_testkit::{
+    Switchboard, http,
+    servers::{Nats, Postgres},
+    wait,
+};
+
+/// Whatever is away at the start is waited for; the log and `/readyz` say what it is.
+#[tokio::test]
+async fn a_broker_and_a_database_that_are_away_at_the_start_are_waited_for() -> Result<()> {
+    let test = "split::start";
+    let (Some(mut nats), Some(mut postgres)) = (Nats::start(test).await?, Postgres::start(test).await?)
+    else {
+        return Ok(());
+    };
+    let (bus, directory) = (nats.url(), postgres.database()?);
+    nats.kill()?;
+    postgres.kill()?;
+    let arguments = ["--bus", &bus, "--directory", &directory];
+    let mut gateway = Switchboard::begin(BINARY, "gateway", &arguments)?;
+    let mut worker = Switchboard::begin(BINARY, "worker", &arguments)?;
+    for server in [&gateway, &worker] {
+        says(server, "waiting for the directory postgres://").await?;
+    }
+    postgres.start().await?;
+    for server in [&gateway, &worker] {
+        says(server, "waiting for the bus nats://").await?;
+    }
+    nats.start().await?;
+    gateway.ready().await?;
+    worker.ready().await?;
+    ensure!(gateway.log().contains("waiting for the directory"), "{}", gateway.log());
+    booted(&gateway, "CP1").await?;
+
+    // And it is said when it goes again.
+    nats.kill()?;
+    for server in [&gateway, &worker] {
+        says(server, "is away").await?;
+    }
+    nats.start().await?;
+    gateway.ready().await?;
+    worker.ready().await?;
+    booted(&gateway, "CP1").await?;
+
+    // Told to end while it waits, it ends.
+    postgres.kill()?;
+    let mut waiting = Switchboard::begin(BINARY, "gateway", &arguments)?;
+    says(&waiting, "waiting for the directory").await?;
+    ensure!(waiting.terminate().await? == 0, "{}", waiting.log());
+    Ok(())
+}
+
+/// Waits until `/readyz` says this.
+async fn says(server: &Switchboard, part: &str) -> Result<()> {
+    wait::until(format!("/readyz saying {part:?}"), async || {
+        let (status, text) = http::get(server.admin(), "/readyz").await.ok()?;
+        (status == 503 && text.contains(part)).then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_cannot_work_together_ends_with_what_to_do() -> Result<()> {
+    let Some(place) = Installation::new("split::combinations").await? else { return Ok(()) };
+    let (bus, directory) = (place.bus.as_str(), place.directory.as_str());
+    let folder = tempfile::tempdir()?;
+    let file = format!("sqlite:{}", folder.path().join("directory.db").display());
+    for (name, role, arguments, advice) in [
+        ("no broker", "worker", vec!["--directory", directory], "must name a broker"),
+        (
+            "the bus of one process",
+            "gateway",
+            vec!["--bus", "embedded:", "--directory", directory],
+            "switchboard run",
+        ),
+        ("no directory", "gateway", vec!["--bus", bus], "postgres://"),
+        ("a file for a worker", "worker", vec!["--bus", bus, "--directory", &file], "belongs to one process"),
+        ("no disk", "worker", vec!["--bus", bus, "--directory", "nats://127.0.0.1/B"], "synced disk"),
+        ("no such thing", "gateway", vec!["--bus", "redis://a", "--directory", directory], "nats://HOST"),
+    ] {
+        let mut server = Switchboard::begin(BINARY, role, &arguments)?;
+        let code = server.ended().await?;
+        ensure!(code == Some(64) && server.log().contains(advice), "{name}: {code:?} {}", server.log());
+    }
+
+    // A second process on one file.
+    let alone = ["--bus", bus, "--directory", &file, "--namespace", "alone"];
+    let first = Switchboard::gateway(BINARY, &alone).await?;
+    let mut second = Switchboard::begin(BINARY, "gateway", &alone)?;
+    let code = second.ended().await?;
+    ensure!(
+        code == Some(69) && second.log().contains("belongs to another process"),
+        "{code:?} {}",
+        second.log()
+    );
+    drop(first);
+
+    // A second worker with books of its own.
+    let worker = place.worker(&[]).await?;
+    let mut second = Switchboard::begin(BINARY, "worker", &place.arguments(&[]))?;
+    let code = second.ended().await?;
+    ensure!(code == Some(64) && second.log().contains("--database postgres://"), "{code:?} {}", second.log());
+    drop(worker);
+
+    // Workers of two modes, and partitions of two numbers, in one namespace.
+    let shared = Shared::connect(Config::to(directory))?;
+    shared.ready().await?;
+    shared.agree("odd.workers", "partitioned").await?;
+    let mut worker = Switchboard::begin(
+        BINARY,
+        "worker",
+        &["--bus", bus, "--directory", directory, "--namespace", "odd"],
+    )?;
+    let code = worker.ended().await?;
+    let log = worker.log();
+    ensure!(code == Some(64) && log.contains("partitioned") && log.contains("--namespace"), "{code:?} {log}");
+    let _gateway = place.gateway(&[]).await?;
+    let mut other = Switchboard::begin(BINARY, "gateway", &place.arguments(&["--partitions", "64"]))?;
+    let code = other.ended().await?;
+    let log = other.log();
+    ensure!(
+        code == Some(64) && log.contains("partitions is 256") && log.contains("64 here"),
+        "{code:?} {log}"
+    );
+    Ok(())
+}
+
+/// One file for all roles: each takes of it what is its own, and `check-config` knows which are meant.
+#[tokio::test]
+async fn one_file_serves_all_roles() -> Result<()> {
+    let Some(place) = Installation::new("split::file").await? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("switchboard.toml");
+    let text = format!(
+        "bus = {:?}\ndirectory = {:?}\nnamespace = \"file\"\n\n[gateway]\nretry_after = \"7s\"\n\n[worker]\nin_hand_max = 10\n",
+        place.bus, place.directory
+    );
+    std::fs::write(&file, text)?;
+    let file = file.display().to_string();
+    let gateway = Switchboard::gateway(BINARY, &["--config", &file]).await?;
+    let worker = Switchboard::worker(BINARY, &["--config", &file]).await?;
+    booted(&gateway, "CP1").await?;
+    let checked = worker.run(&["check-config", "--config", &file, "--json"]).await?;
+    ensure!(checked.code == 0 && checked.json()?["worker.in_hand_max"]["value"] == 10, "{checked:?}");
+    let wrong = worker.run(&["check-config", "--role", "gateway", "--bus", "embedded:"]).await?;
+    ensure!(wrong.code == 64 && wrong.stderr.contains("must name a broker"), "{wrong:?}");
+
+    // The traffic is at the gateway, and the worker says so.
+    let elsewhere = worker.run(&["trace", "CP1", "--last", "5"]).await?;
+    ensure!(elsewhere.code == 65 && elsewhere.stderr.contains("gateway"), "{elsewhere:?}");
+    let admin = gateway.admin().to_string();
+    let seen = worker.run(&["trace", "CP1", "--last", "5", "--json", "--api", &admin]).await?;
+    ensure!(seen.code == 0 && seen.stdout.contains("BootNotification"), "{seen:?}");
+    Ok(())
+}
