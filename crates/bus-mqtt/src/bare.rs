@@ -370,6 +370,7 @@ impl Shared {
                 client_id: format!("{}-{index}", self.client_id),
                 receive_max: u16::MAX,
                 probe: None,
+                keep_alive_seconds: KEEP_ALIVE_SECONDS,
                 pause_min: PAUSE_MIN,
                 pace: Some(PACE),
                 waiting_max: WAITING_MAX,
@@ -506,6 +507,8 @@ const COMMANDS: ByteString = ByteString::from_static("\u{1}bare");
 const PACE: Pace = Pace { burst: 20, per_tick: 7 };
 /// AWS IoT Core lets a client id connect once a second; a quarter less than this is the shortest pause.
 const PAUSE_MIN: Duration = Duration::from_millis(1_500);
+/// AWS IoT Core knows none that is shorter.
+const KEEP_ALIVE_SECONDS: u16 = 30;
 /// Two seconds' worth; beyond, publishing is refused as busy, and calls are tried again.
 const WAITING_MAX: usize = 150;
 const INBOX_WAITING_MAX: usize = 4096;

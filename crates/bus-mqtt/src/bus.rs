@@ -77,6 +77,7 @@ impl Mqtt {
                     tls: tls.clone(),
                     level: Level::V5,
                     client_id: client_id.clone(),
+                    keep_alive_seconds: KEEP_ALIVE_SECONDS,
                     receive_max: u16::MAX,
                     probe: Some(topics.of(&nowhere)),
                     pause_min: PAUSE_MIN,
@@ -203,15 +204,12 @@ impl Shared {
         let subscribed = match &topic {
             Topic::Calls => {
                 let line = self.calls_line(in_hand_max);
-                let is_first = self.calls_hands.is_empty();
                 self.calls_hands.join(id, in_hand_max, consumer);
                 let subscribed = Subscribed::new(leave);
-                if is_first {
-                    if tokio::time::timeout(UP_MAX, line.wait_until_up()).await.is_err() {
-                        return Err(SubscribeError::Away);
-                    }
-                    line.subscribe(&filter).await.map_err(|error| refused(error, &filter))?;
+                if tokio::time::timeout(UP_MAX, line.wait_until_up()).await.is_err() {
+                    return Err(SubscribeError::Away);
                 }
+                line.subscribe(&filter).await.map_err(|error| refused(error, &filter))?;
                 return Ok(subscribed);
             }
             Topic::Inbox(name) => {
@@ -232,13 +230,8 @@ impl Shared {
             }
             Topic::Presence | Topic::Events => {
                 let audience = if topic == Topic::Presence { &self.presence } else { &self.events };
-                let is_first = audience.is_empty();
                 audience.join(id, in_hand_max, consumer);
-                let subscribed = Subscribed::new(leave);
-                if !is_first {
-                    return Ok(subscribed);
-                }
-                subscribed
+                Subscribed::new(leave)
             }
         };
         self.main.subscribe(&filter).await.map_err(|error| refused(error, &filter))?;
@@ -280,6 +273,8 @@ impl Shared {
                     tls: self.tls.clone(),
                     level: Level::V5,
                     client_id: format!("{}-calls", self.client_id),
+                    // A frozen worker is noticed by this, and until then gets its share of the calls.
+                    keep_alive_seconds: CALLS_KEEP_ALIVE_SECONDS,
                     receive_max,
                     probe: None,
                     pause_min: PAUSE_MIN,
@@ -453,5 +448,7 @@ const INBOX_WAITING_MAX: usize = 4096;
 const PAUSE_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 /// Calls that may be here although no hand is free.
 const AHEAD: u32 = 16;
+const KEEP_ALIVE_SECONDS: u16 = 10;
+const CALLS_KEEP_ALIVE_SECONDS: u16 = 4;
 /// How long subscribing to calls waits for their line.
 const UP_MAX: std::time::Duration = std::time::Duration::from_secs(10);

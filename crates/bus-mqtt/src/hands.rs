@@ -68,10 +68,6 @@ impl Hands {
         is_last
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().members.is_empty()
-    }
-
     /// Takes what came, or gives it back: there is no room.
     pub(crate) fn take(self: &Arc<Self>, envelope: Envelope, ack: Ack) -> Result<(), Envelope> {
         let mut state = self.lock();
@@ -206,10 +202,6 @@ impl Audience {
         drop(listening);
         drop(gone);
         is_last
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
     }
 
     /// Tells all that have room; how many had none.

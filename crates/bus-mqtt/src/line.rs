@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) receive_max: u16,
     /// Where nobody listens: the broker's answer to a message there shows whether it tells.
     pub(crate) probe: Option<String>,
+    /// How long the broker bears our silence: half as long again.
+    pub(crate) keep_alive_seconds: u16,
     /// How long to wait before the second attempt to connect; doubled each time.
     pub(crate) pause_min: Duration,
     /// How much may be published, where that is limited.
@@ -118,28 +120,27 @@ impl Line {
 
     /// Subscribes now, and again after each reconnection.
     pub(crate) async fn subscribe(&self, filter: &str) -> Result<(), Unsubscribed> {
-        let answered = {
+        let (is_new, answered) = {
             let mut state = self.shared.lock();
             if state.phase != Phase::Up {
                 return Err(Unsubscribed::Away);
             }
             let (sender, receiver) = oneshot::channel();
-            state.filters.insert(filter.into());
+            let is_new = state.filters.insert(filter.into());
             state.subscribe(self.shared.settings.level, &[filter], Request::Subscribe(sender));
             self.shared.wake(state);
-            receiver
+            (is_new, receiver)
         };
-        match answered.await {
-            Ok(0..0x80) => Ok(()),
-            Ok(reason) => {
-                self.shared.lock().filters.remove(filter);
-                Err(Unsubscribed::Refused(reason))
-            }
-            Err(_) => {
-                self.shared.lock().filters.remove(filter);
-                Err(Unsubscribed::Away)
-            }
+        let fault = match answered.await {
+            Ok(0..0x80) => return Ok(()),
+            Ok(reason) => Unsubscribed::Refused(reason),
+            Err(_) => Unsubscribed::Away,
+        };
+        // Somebody else's stays, and is made again.
+        if is_new {
+            self.shared.lock().filters.remove(filter);
         }
+        Err(fault)
     }
 
     /// Ends a subscription.

@@ -163,6 +163,30 @@ impl WaitForSome for Recorder {
 }
 
 #[tokio::test]
+async fn a_worker_has_in_hand_what_it_may_and_gives_the_rest_back_at_once() -> Result<()> {
+    let Some(broker) = Mosquitto::start("a full worker over MQTT").await? else { return Ok(()) };
+    let gateway = connected(connect(broker.url())).await?;
+    let worker = connected(connect(broker.url())).await?;
+    let returns = Recorder::new();
+    let _inbox = returns.listen(&gateway, Topic::Inbox("gateway-1".into()), 100).await;
+    let full = Recorder::holding();
+    // Far more than Mosquitto has on its way to one client by default.
+    let _calls = full.listen(&worker, Topic::Calls, 60).await;
+    for seq in 0..70 {
+        hand_over(&gateway, to_call(), call(seq)).await?;
+    }
+    full.wait_for(60).await;
+    let back = returns.wait_for(10).await;
+    ensure!(back.iter().all(|envelope| envelope.metadata.kind == Kind::Returned), "{back:?}");
+    ensure!(full.count() == 60, "{}", full.count());
+    // One hand is free, and the next call finds it.
+    full.let_go();
+    hand_over(&gateway, to_call(), call(70)).await?;
+    ensure!(full.wait_for(61).await.last().and_then(|envelope| envelope.metadata.seq) == Some(70));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_on_its_way_when_the_line_broke_is_told_and_not_sent_again() -> Result<()> {
     let Some(broker) = Mosquitto::start("a broken line to an MQTT broker").await? else { return Ok(()) };
     let proxy = Proxy::to(broker.address()).await?;
@@ -177,9 +201,13 @@ async fn what_was_on_its_way_when_the_line_broke_is_told_and_not_sent_again() ->
     let cut = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         proxy.cut();
+        // What is held would else still be let through.
+        is(&sender, State::Away).await?;
         proxy.hold(false);
+        Ok::<_, anyhow::Error>(())
     };
-    let (first, second, ()) = tokio::join!(first, second, cut);
+    let (first, second, cut) = tokio::join!(first, second, cut);
+    cut?;
     for outcome in [first, second] {
         // Somebody might have it, for all we know.
         ensure!(matches!(outcome, Err(PublishError::Refused(_))), "{outcome:?}");

@@ -114,7 +114,7 @@ async fn connect(shared: &Shared, endpoint: &Endpoint) -> Result<(Box<dyn Stream
     let mut buffer = BytesMut::new();
     let hello = Hello {
         client_id: &settings.client_id,
-        keep_alive_seconds: KEEP_ALIVE_SECONDS,
+        keep_alive_seconds: settings.keep_alive_seconds,
         user: endpoint.user.as_deref(),
         password: endpoint.password.as_ref().map(|password| password.reveal()),
         receive_max: Some(settings.receive_max),
@@ -155,8 +155,8 @@ async fn serve(
 ) -> Option<Fault> {
     let mut ticks = interval(if shared.settings.pace.is_some() { PACE_TICK } else { TICK });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let seconds = limits.keep_alive_seconds.filter(|seconds| *seconds > 0).unwrap_or(KEEP_ALIVE_SECONDS);
-    let silence_max = Duration::from_secs(seconds.min(KEEP_ALIVE_SECONDS).into());
+    let own = shared.settings.keep_alive_seconds;
+    let keep_alive = limits.keep_alive_seconds.filter(|seconds| *seconds > 0).unwrap_or(own).min(own);
     let ticks_of = |time: Duration| u32::try_from(time.as_millis() / ticks.period().as_millis()).unwrap_or(1);
     let mut serving = Serving {
         shared,
@@ -168,7 +168,8 @@ async fn serve(
         epoch: 0,
         silent: 0,
         quiet: 0,
-        silence_max: ticks_of(silence_max).max(2),
+        silence_max: ticks_of(SILENCE_MAX).max(2),
+        quiet_max: ticks_of(Duration::from_secs(keep_alive.into()) / 2).max(1),
         ticks,
         is_up,
         is_leaving: false,
@@ -198,6 +199,7 @@ struct Serving<'a, F> {
     /// Ticks since something was written.
     quiet: u32,
     silence_max: u32,
+    quiet_max: u32,
     ticks: Interval,
     is_up: F,
     is_leaving: bool,
@@ -352,7 +354,7 @@ impl<F: FnMut()> Serving<'_, F> {
         self.silent += 1;
         self.quiet += 1;
         // A ping goes out well before anybody could lose patience, and makes the broker break its silence.
-        if self.silent == self.silence_max / 3 || self.quiet >= self.silence_max / 2 {
+        if self.silent == self.silence_max / 3 || self.quiet >= self.quiet_max {
             state.ping();
             self.quiet = 0;
         }
@@ -391,7 +393,8 @@ const fn farewell(reason: u8) -> &'static str {
 pub(crate) const NOBODY_LISTENS: u8 = 0x10;
 /// A DISCONNECT's reason: the session was taken over.
 const TAKEN_OVER: u8 = 0x8e;
-const KEEP_ALIVE_SECONDS: u16 = 10;
+/// A broker that is silent for longer although it was asked is away.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
