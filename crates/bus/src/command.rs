@@ -280,7 +280,7 @@ impl Sent<'_> {
                 None => {}
             }
         }
-        let gateway = self.inner.locator.locate(self.tenant, self.station).await?;
+        let mut gateway = self.inner.locator.locate(self.tenant, self.station).await?;
         if gateway.is_none() && self.options.time_to_live.is_zero() {
             return Ok(Outcome::Offline);
         }
@@ -289,6 +289,11 @@ impl Sent<'_> {
                 Keeping::Fresh => {}
                 Keeping::UnderWay => return self.wait_kept(action, &frame).await,
                 Keeping::Ended { outcome, frame } => return Ok(Outcome::of(outcome, &frame, None)),
+            }
+            if gateway.is_none() {
+                // It may have come, and looked for commands, before this one was there. If nobody knows, it will look.
+                let there = self.inner.locator.locate(self.tenant, self.station).await;
+                gateway = there.unwrap_or(None);
             }
         }
         let Some(gateway) = gateway else { return self.wait_kept(action, &frame).await };

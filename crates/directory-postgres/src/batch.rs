@@ -106,7 +106,8 @@ pub(crate) async fn run(session: &Arc<Session>, mut jobs: Vec<Box<dyn Job>>) -> 
     let transaction = writes && jobs.len() > 1;
     match within(together(session, &mut jobs, transaction)).await {
         Ok(outcomes) => {
-            let undone = transaction && outcomes.iter().any(Result::is_err);
+            // What we refuse ourselves does not keep the server from committing the others.
+            let undone = transaction && outcomes.iter().any(|outcome| matches!(outcome, Err(Fault::Sql(_))));
             if !undone {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
                     job.finish(outcome.map_err(DirectoryError::from));

@@ -80,6 +80,17 @@ pub(crate) async fn count(session: Arc<Session>, key: Option<StationKey>) -> Res
     Ok(count.unwrap_or(0).cast_unsigned())
 }
 
+/// Takes the turn at working it off, keeps it, or gives it up; whether it is this one's.
+pub(crate) async fn turn(
+    session: Arc<Session>,
+    owner: ByteString,
+    until_ms: i64,
+    now_ms: i64,
+) -> Result<bool, Fault> {
+    let (until_ms, now_ms) = (session.server_ms(until_ms), session.server_ms(now_ms));
+    Ok(session.execute(TURN, &[&&*owner, &until_ms, &now_ms]).await? > 0)
+}
+
 fn entry(row: &Row) -> Result<JournalEntry, Fault> {
     Ok(JournalEntry {
         key: station_key(row)?,
@@ -98,8 +109,11 @@ fn entry(row: &Row) -> Result<JournalEntry, Fault> {
 
 /// All that a connection is to prepare.
 pub(crate) const ALL: &[&str] =
-    &[APPEND, OF_STATION, OF_ALL, REMOVE, REFUSE, REFUSED, SETTLE, COUNT_OF_STATION, COUNT_OF_ALL];
+    &[TURN, APPEND, OF_STATION, OF_ALL, REMOVE, REFUSE, REFUSED, SETTLE, COUNT_OF_STATION, COUNT_OF_ALL];
 
+const TURN: &str = "INSERT INTO turn AS t (name, owner, until_ms) VALUES ('journal', $1, $2)
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until_ms = excluded.until_ms
+    WHERE t.owner = excluded.owner OR t.until_ms <= $3";
 // Sent again, it finds itself.
 const APPEND: &str = "INSERT INTO journal
     (tenant, station, version, gateway, generation, seq, action, frame, received_ms)

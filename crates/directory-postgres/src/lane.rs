@@ -4,14 +4,14 @@ use crate::batch::{self, Job, Kind};
 use crate::config::Settings;
 use crate::fault::Fault;
 use crate::session::Session;
-use crate::standing::Standing;
+use crate::standing::{Standing, State};
 use crate::tls::Connector;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_directory::DirectoryError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 /// What a lane is given.
 pub(crate) enum Message {
@@ -66,8 +66,13 @@ impl Lane {
         loop {
             let settings = Arc::clone(&self.settings);
             let connector = self.connector.clone();
+            let mut state = self.standing.watch();
+            state.mark_unchanged();
             let attempt = async move {
-                sleep(pause).await;
+                // Where another lane has got through, there is nothing to wait for.
+                let through =
+                    async { while state.changed().await.is_ok() && *state.borrow() != State::There {} };
+                drop(tokio::time::timeout(pause, through).await);
                 Session::open(&settings, &connector).await
             };
             let mut attempt = Box::pin(attempt);
@@ -82,7 +87,8 @@ impl Lane {
                             self.refuse_all();
                             return None;
                         }
-                        if Instant::now().saturating_duration_since(since) > PATIENCE {
+                        let waited = Instant::now().saturating_duration_since(since);
+                        if waited > PATIENCE && *self.standing.watch().borrow() != State::There {
                             // It has been away for long; this one need not wait to be told so.
                             self.refuse_all();
                         }

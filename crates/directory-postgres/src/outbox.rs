@@ -140,6 +140,17 @@ pub(crate) async fn sweep(
     ended?.iter().map(|row| read(&session, row)).collect()
 }
 
+/// Stations at this gateway for which commands began to wait a short while ago.
+pub(crate) async fn lately(
+    session: Arc<Session>,
+    gateway: ByteString,
+    within: Duration,
+    limit: usize,
+) -> Result<Vec<StationKey>, Fault> {
+    let rows = session.rows(LATELY, &[&&*gateway, &within.as_secs_f64(), &bound(limit)]).await?;
+    rows.iter().map(station_key).collect()
+}
+
 fn read(session: &Session, row: &Row) -> Result<OutboxEntry, Fault> {
     let text = |column| row.try_get::<_, String>(column).map(ByteString::from);
     let state = match row.try_get::<_, i16>(10)? {
@@ -174,7 +185,8 @@ const ENDED: i16 = 2;
 const REMEMBER_MS: i64 = 86_400_000;
 
 /// All that a connection is to prepare.
-pub(crate) const ALL: &[&str] = &[PUT, OF_STATION, TAKE, PUT_BACK, END, GET, SWEEP, FORGET, FORGET_GATEWAYS];
+pub(crate) const ALL: &[&str] =
+    &[PUT, OF_STATION, TAKE, PUT_BACK, END, GET, LATELY, SWEEP, FORGET, FORGET_GATEWAYS];
 
 macro_rules! columns {
     ($of:literal) => {
@@ -233,6 +245,10 @@ const END: &str = "UPDATE outbox SET state = 2, generation = NULL, outcome = $4,
     WHERE tenant = $1 AND station = $2 AND id = $3 AND state <> 2";
 const GET: &str =
     concat!("SELECT ", columns!(""), " FROM outbox WHERE tenant = $1 AND station = $2 AND id = $3");
+const LATELY: &str = "SELECT DISTINCT o.tenant, o.station
+    FROM outbox o JOIN station s ON s.tenant = o.tenant AND s.station = o.station
+    WHERE o.state = 0 AND o.waits_since > clock_timestamp() - make_interval(secs => $2)
+    AND s.gateway = $1 LIMIT $3";
 // What somebody else has in hand at this moment is left to them.
 const SWEEP: &str = concat!(
     "WITH expired AS MATERIALIZED (

@@ -277,6 +277,25 @@ impl Directory for Postgres {
         self.call(None, Kind::WritesOnce, move |session, _| Box::pin(outbox::sweep(session, now_ms, limit)))
     }
 
+    fn outbox_lately<'a>(
+        &'a self,
+        gateway: &'a ByteString,
+        within: Duration,
+        limit: usize,
+    ) -> Answer<'a, Vec<StationKey>> {
+        let gateway = gateway.clone();
+        self.call(None, Kind::Reads, move |session, _| {
+            Box::pin(outbox::lately(session, gateway.clone(), within, limit))
+        })
+    }
+
+    fn journal_turn<'a>(&'a self, owner: &'a ByteString, until_ms: i64, now_ms: i64) -> Answer<'a, bool> {
+        let owner = owner.clone();
+        self.call(None, Kind::Writes, move |session, _| {
+            Box::pin(journal::turn(session, owner.clone(), until_ms, now_ms))
+        })
+    }
+
     fn journal_append(&self, entry: JournalEntry) -> Answer<'_, u64> {
         let key = entry.key.clone();
         self.call(Some(&key), Kind::Writes, move |session, _| {

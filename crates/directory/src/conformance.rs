@@ -15,6 +15,7 @@ mod agreement;
 mod connections;
 mod journal;
 mod outbox;
+mod shared;
 mod stations;
 
 pub use agreement::the_first_to_say_it_decides_for_all;
@@ -32,6 +33,13 @@ pub use outbox::{
     a_command_ends_once, a_command_goes_in_once_per_station_and_id, a_command_is_taken_for_sending_once,
     a_command_that_was_not_written_waits_again, a_sweep_ends_what_expired_and_what_nobody_sends_any_more,
     commands_survive_reopening, urgent_commands_come_first_and_expired_ones_not_at_all,
+};
+pub use shared::{
+    Sharing, a_command_is_taken_by_one_gateway_and_its_end_seen_by_all,
+    a_journal_of_two_appenders_keeps_the_order_of_each_station, a_lease_that_ran_out_is_seen_by_all,
+    claims_from_everywhere_make_one_chain, of_two_gateways_the_later_claim_names_the_earlier_one,
+    the_turn_at_the_journal_is_one_gateways_at_a_time,
+    what_a_dead_gateway_was_sending_is_ended_once_by_the_living, what_was_answered_survives_a_crash,
 };
 pub use stations::{
     accounts_are_kept_replaced_and_removed, registrations_survive_reconnection_and_reopening,
@@ -72,10 +80,11 @@ where
     }
 }
 
-/// Yields one test per promise. The argument is an expression that makes a [`Harness`]; it may await.
+/// Yields one test per promise. The argument is an expression that makes a [`Harness`]; it may await. Where a directory
+/// keeps neither outbox nor journal, `whereabouts,` before it leaves those out.
 #[macro_export]
 macro_rules! directory_conformance {
-    ($harness:expr) => {
+    (whereabouts, $harness:expr) => {
         $crate::directory_conformance! { @tests $harness;
             generations_rise_also_when_the_clock_goes_back
             generations_rise_from_owner_to_owner
@@ -83,6 +92,15 @@ macro_rules! directory_conformance {
             a_release_of_an_older_generation_changes_nothing
             a_lease_that_ran_out_makes_its_stations_offline
             many_claims_at_once_all_get_generations_of_their_own
+            accounts_are_kept_replaced_and_removed
+            registrations_survive_reconnection_and_reopening
+            stations_are_listed_in_order_whether_registered_or_seen
+            the_first_to_say_it_decides_for_all
+        }
+    };
+    ($harness:expr) => {
+        $crate::directory_conformance!(whereabouts, $harness);
+        $crate::directory_conformance! { @tests $harness;
             entries_come_out_as_they_went_in_and_in_order
             a_removed_entry_does_not_come_back
             ids_are_not_given_again_after_reopening
@@ -95,10 +113,6 @@ macro_rules! directory_conformance {
             urgent_commands_come_first_and_expired_ones_not_at_all
             a_sweep_ends_what_expired_and_what_nobody_sends_any_more
             commands_survive_reopening
-            accounts_are_kept_replaced_and_removed
-            registrations_survive_reconnection_and_reopening
-            stations_are_listed_in_order_whether_registered_or_seen
-            the_first_to_say_it_decides_for_all
         }
     };
     (@tests $harness:expr; $($name:ident)*) => {
@@ -109,6 +123,29 @@ macro_rules! directory_conformance {
                 $crate::conformance::$name(&harness).await;
             }
         )*
+    };
+}
+
+/// Yields one test per promise that holds between processes. The argument is an expression that makes a [`Sharing`]; it
+/// may await. Where a directory keeps neither outbox nor journal, `whereabouts,` before it leaves those out. For one whose
+/// data something else keeps there is [`what_was_answered_survives_a_crash`] besides.
+#[macro_export]
+macro_rules! shared_directory_conformance {
+    (whereabouts, $sharing:expr) => {
+        $crate::directory_conformance! { @tests $sharing;
+            of_two_gateways_the_later_claim_names_the_earlier_one
+            claims_from_everywhere_make_one_chain
+            a_lease_that_ran_out_is_seen_by_all
+        }
+    };
+    ($sharing:expr) => {
+        $crate::shared_directory_conformance!(whereabouts, $sharing);
+        $crate::directory_conformance! { @tests $sharing;
+            a_command_is_taken_by_one_gateway_and_its_end_seen_by_all
+            what_a_dead_gateway_was_sending_is_ended_once_by_the_living
+            a_journal_of_two_appenders_keeps_the_order_of_each_station
+            the_turn_at_the_journal_is_one_gateways_at_a_time
+        }
     };
 }
 

@@ -251,6 +251,7 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 /// - **Liveness.** A location counts only while its gateway's lease is fresh.
 /// - **Durability.** `journal_append`, `journal_refuse`, `outbox_put`, `outbox_sending`, `outbox_put_back`, `outbox_end`, accounts, registrations and what was agreed are on a
 ///   synced disk when `Ok` comes back. Locations need not be: generations rise with the clock.
+/// - **Turns.** The journal is worked off by one process at a time: by whoever has the turn.
 /// - **Order.** Journal entries of one station come out in the order in which they went in.
 /// - **Time** is the caller's, in milliseconds since 1970, so that tests own it.
 pub trait Directory: Send + Sync + fmt::Debug + 'static {
@@ -349,6 +350,23 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
     fn journal_settle(&self, id: u64) -> Answer<'_, bool>;
     /// How many entries wait, of one station or of all.
     fn journal_count<'a>(&'a self, key: Option<&'a StationKey>) -> Answer<'a, u64>;
+
+    /// Stations whose latest connection is at this gateway and for which commands began to wait within the last `within`,
+    /// at most `limit`: for a hint that was lost, or given before the station was here. A directory of one process, where
+    /// none can be lost, has none to name.
+    fn outbox_lately<'a>(
+        &'a self,
+        _gateway: &'a ByteString,
+        _within: Duration,
+        _limit: usize,
+    ) -> Answer<'a, Vec<StationKey>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// Takes the turn at working the journal off, or keeps it, until `until_ms`; whether it is this one's. Nobody else
+    /// has it until then; a time in the past gives it up. In a directory of one process it is always that one's.
+    fn journal_turn<'a>(&'a self, _owner: &'a ByteString, _until_ms: i64, _now_ms: i64) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
 
     /// Records something that all processes of an installation must have in common, unless it was recorded under this
     /// name before; gives out what holds. `partitions.default`, say, and `256`.

@@ -112,8 +112,6 @@ pub struct Config {
     pub drain_rate: u32,
     /// How long a connection may finish what it has in hand once it was asked to end.
     pub drain_grace: Duration,
-    /// Whether other gateways use the same directory: then its journal may hold what they put there.
-    pub shared_directory: bool,
     /// How often sockets are compared with the directory, in case a message about a newer connection was lost. Zero:
     /// never.
     pub sweep_interval: Duration,
@@ -199,7 +197,6 @@ impl Default for Config {
             drain_time: Duration::from_secs(10),
             drain_rate: 1_000,
             drain_grace: Duration::from_secs(5),
-            shared_directory: false,
             sweep_interval: Duration::from_secs(30),
             lease: Duration::from_secs(3),
             flapping_alarm: 10,

@@ -20,7 +20,7 @@ use std::{
 };
 use switchboard_bus::{Attendance, Registration, Subscribed};
 use switchboard_deflate::Agreed;
-use switchboard_directory::{StationKey, Terms};
+use switchboard_directory::{DirectoryError, StationKey, Terms};
 use switchboard_rpc::{Version, close};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -103,7 +103,12 @@ async fn open(
     terms: Terms,
 ) -> Result<(Arc<Handle>, Option<Registration>, Option<Box<Subscribed>>), End> {
     let now_ms = shared.clock.wall_ms(now());
-    let claiming = shared.directory.claim(&key, &shared.name, terms, now_ms);
+    let claiming = async {
+        let claim = shared.directory.claim(&key, &shared.name, terms, now_ms).await?;
+        // Its calls must not overtake what another gateway has journalled.
+        shared.journal.look_up(shared, &key).await?;
+        Ok::<_, DirectoryError>(claim)
+    };
     let claim = match tokio::time::timeout(shared.config.handshake_timeout, claiming).await {
         Ok(Ok(claim)) => claim,
         other => {
@@ -117,7 +122,6 @@ async fn open(
             ));
         }
     };
-    shared.journal.look_up(shared, &key).await;
     let Terms { version, compressed } = terms;
     let handle = Arc::new(Handle::new(key, claim.generation, version));
     let outdated =
@@ -140,14 +144,7 @@ async fn open(
     };
     if replaced {
         shared.metrics.replaced.inc();
-        let count = shared.registry.count_replacement(&handle.key, now());
-        if count == shared.config.flapping_alarm {
-            shared.metrics.flapping.inc();
-            tracing::warn!(
-                station = %handle.key.station, count,
-                "connections of this identity replace each other: do two stations share it?"
-            );
-        }
+        shared.count_replacement(&handle.key);
     }
     if shared.draining.load(Ordering::Relaxed) {
         drop(handle.post(Parcel::Drain));

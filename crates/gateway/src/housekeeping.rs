@@ -4,6 +4,7 @@ use crate::{
     registry::{Parcel, SHARDS},
     shared::{Shared, now},
 };
+use futures_util::stream::StreamExt as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +20,7 @@ pub(crate) async fn keep_lease(shared: Arc<Shared>, stop: CancellationToken) {
     let mut turn = interval(lease / 3);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
+    let mut renewed_last = now();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -31,6 +33,13 @@ pub(crate) async fn keep_lease(shared: Arc<Shared>, stop: CancellationToken) {
             tracing::error!(%error, "the lease of this gateway could not be renewed: commands fail, sockets stay");
         }
         failing = renewed.is_err();
+        let now = now();
+        // Also one that came late: so may have those of others.
+        let in_time = !failing && now.saturating_duration_since(renewed_last) < lease;
+        shared.directory_is_steady(in_time, now);
+        if !failing {
+            renewed_last = now;
+        }
     }
     if let Err(error) = shared.directory.gateway_lease(&shared.name, 0).await {
         tracing::warn!(%error, "the lease of this gateway could not be ended");
@@ -41,7 +50,8 @@ fn until(shared: &Shared, lease: Duration) -> i64 {
     shared.clock.wall_ms(now()).saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Every second: the clock, the p99, gauges; every five: the outbox; every ten: what compressing leaves about.
+/// Every second: the clock, the p99, gauges; every two: whether stations still have entries in the journal; every five: the
+/// outbox; every ten: what compressing leaves about.
 pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
     let mut turn = interval(Duration::from_secs(1));
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,11 +71,18 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         if seconds.is_multiple_of(10) {
             shared.compression.tidy();
         }
-        if seconds.is_multiple_of(5) {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sweep_outbox(&shared) => {}
+        let turns = async {
+            if seconds.is_multiple_of(2) && shared.processing_away_for(now).is_zero() {
+                shared.journal.look_up_again(&shared).await;
             }
+            if seconds.is_multiple_of(5) {
+                sweep_outbox(&shared).await;
+                look_for_hints(&shared).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = turns => {}
         }
     }
 }
@@ -94,7 +111,8 @@ async fn follow_the_clock(shared: &Shared, now: Instant) {
 
 /// Tells the senders of commands that have expired, or whose connection died while they were sent.
 async fn sweep_outbox(shared: &Shared) {
-    loop {
+    // A directory that was away has let everybody's lease run out, and nobody died of it.
+    while shared.knows_who_is_alive(now()) {
         let ended = match shared.directory.outbox_sweep(shared.clock.wall_ms(now()), SWEEP_PAGE).await {
             Ok(ended) => ended,
             Err(error) => {
@@ -120,6 +138,20 @@ async fn sweep_outbox(shared: &Shared) {
         if !more {
             return;
         }
+    }
+}
+
+/// Tells our connections of commands that came to wait without their knowing: the sender died before it said so, the station
+/// was between two gateways, or another gateway put one back.
+async fn look_for_hints(shared: &Shared) {
+    match shared.directory.outbox_lately(&shared.name, LATELY, SWEEP_PAGE).await {
+        Ok(stations) => {
+            for handle in stations.iter().filter_map(|key| shared.registry.find(key)) {
+                // If there is no room the next look finds it.
+                drop(handle.post(Parcel::Outbox));
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the outbox could not be looked at"),
     }
 }
 
@@ -166,17 +198,25 @@ pub(crate) async fn sweep_connections(shared: Arc<Shared>, stop: CancellationTok
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        for handle in shared.registry.part(part) {
-            let now_ms = shared.clock.wall_ms(now());
-            // Not knowing is no reason to close anything.
-            let Ok(Some(location)) = shared.directory.locate(&handle.key, now_ms).await else { continue };
-            if location.connection.generation > handle.generation {
-                drop(handle.post(Parcel::Replaced));
+        let compared = futures_util::stream::iter(shared.registry.part(part)).map(|handle| {
+            let shared = &shared;
+            async move {
+                let now_ms = shared.clock.wall_ms(now());
+                // Not knowing is no reason to close anything.
+                let Ok(Some(location)) = shared.directory.locate(&handle.key, now_ms).await else { return };
+                if location.connection.generation > handle.generation {
+                    drop(handle.post(Parcel::Replaced));
+                }
             }
-        }
+        });
+        compared.buffer_unordered(COMPARED_AT_ONCE).collect::<()>().await;
     }
 }
 
 const SWEEP_PAGE: usize = 256;
+/// Several times as long as from one look to the next.
+const LATELY: Duration = Duration::from_secs(30);
+/// Connections that are compared with the directory together.
+const COMPARED_AT_ONCE: usize = 32;
 /// What is more than a clock that is being set right bit by bit.
 const STEP_MS: i64 = 2_000;

@@ -68,6 +68,7 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
                 envelope.metadata.connection.filter(|connection| connection.gateway == shared.name)
                 && let Some(handle) = shared.registry.bury(&key.detached(), connection.generation, now())
             {
+                shared.count_replacement(&handle.key);
                 drop(handle.post(Parcel::Replaced));
             }
         }

@@ -5,15 +5,15 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use switchboard_bus::{Address, Envelope, Kind, Metadata};
-use switchboard_directory::{JournalEntry, StationKey};
+use switchboard_directory::{DirectoryError, JournalEntry, StationKey};
 use switchboard_rpc::{ErrorCode, Frame};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -41,9 +41,17 @@ struct Awaited {
 
 #[derive(Debug, Default)]
 struct Book {
-    /// How many entries of a connected station wait.
-    stations: HashMap<StationKey, u64>,
+    /// The stations with entries.
+    stations: HashMap<StationKey, Held>,
     /// How often something was appended: tells whether a count of before still holds.
+    appended: u64,
+}
+
+/// A station's entries.
+#[derive(Debug)]
+struct Held {
+    count: u64,
+    /// What [`Book::appended`] was when the last one came.
     appended: u64,
 }
 
@@ -81,7 +89,9 @@ impl Journal {
             Ok(_) => {
                 let mut book = self.book();
                 book.appended += 1;
-                *book.stations.entry(key).or_insert(0) += 1;
+                let appended = book.appended;
+                let held = book.stations.entry(key).or_insert(Held { count: 0, appended });
+                (held.count, held.appended) = (held.count + 1, appended);
                 self.counted(&book);
                 drop(book);
                 self.wake();
@@ -95,28 +105,47 @@ impl Journal {
         }
     }
 
-    /// Learns how many entries a station has that has just connected.
-    pub(crate) async fn look_up(&self, shared: &Shared, key: &StationKey) {
-        if self.entries() == 0 && !shared.config.shared_directory {
-            return;
-        }
+    /// Learns how many entries a station has, in whichever gateway they came in. For one that has just connected, and now
+    /// and then for those that have some, since another gateway may have worked them off.
+    pub(crate) async fn look_up(&self, shared: &Shared, key: &StationKey) -> Result<(), DirectoryError> {
         let before = self.book().appended;
-        match shared.directory.journal_count(Some(key)).await {
-            Ok(0) => {}
-            Ok(count) => {
-                let mut book = self.book();
-                if book.appended == before {
-                    book.stations.insert(key.clone(), count);
-                } else {
-                    book.stations.entry(key.clone()).or_insert(count);
-                }
-                self.counted(&book);
-                drop(book);
-                // They are this gateway's to work off now.
-                self.entries.fetch_max(count, Ordering::Relaxed);
+        let count = shared.directory.journal_count(Some(key)).await?;
+        let mut book = self.book();
+        match book.stations.entry(key.clone()) {
+            Entry::Occupied(held) if held.get().appended > before => {}
+            Entry::Occupied(held) if count == 0 => {
+                held.remove();
+            }
+            Entry::Occupied(mut held) => held.get_mut().count = count,
+            Entry::Vacant(_) if count == 0 => {}
+            Entry::Vacant(vacant) => {
+                vacant.insert(Held { count, appended: before });
+                // They may be in nobody's count but their dead gateway's.
+                let _before = self.entries.fetch_max(count, Ordering::Relaxed);
                 self.wake();
             }
-            Err(error) => tracing::warn!(%error, "the journal could not be counted"),
+        }
+        self.counted(&book);
+        Ok(())
+    }
+
+    /// Looks up the stations that have entries, some at a time.
+    pub(crate) async fn look_up_again(&self, shared: &Shared) {
+        let keys: Vec<StationKey> = {
+            let book = self.book();
+            // One after another, wherever it begins.
+            let skipped = fastrand::usize(..book.stations.len().max(1));
+            book.stations
+                .keys()
+                .cycle()
+                .skip(skipped)
+                .take(book.stations.len().min(LOOK_UP_MAX))
+                .cloned()
+                .collect()
+        };
+        let looked = futures_util::future::join_all(keys.iter().map(|key| self.look_up(shared, key))).await;
+        if let Some(error) = looked.into_iter().find_map(Result::err) {
+            tracing::debug!(%error, "the journal could not be counted");
         }
     }
 
@@ -148,9 +177,9 @@ impl Journal {
         let less = |count: u64| Some(count.saturating_sub(1));
         let _before = self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         let mut book = self.book();
-        if let Some(count) = book.stations.get_mut(key) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(held) = book.stations.get_mut(key) {
+            held.count = held.count.saturating_sub(1);
+            if held.count == 0 {
                 book.stations.remove(key);
             }
         }
@@ -204,20 +233,32 @@ enum Worked {
     Unheard,
 }
 
-/// Hands entries to processing, those of a station in order, several stations at once, until the token is cancelled.
+/// Hands entries to processing, those of a station in order, several stations at once, until the token is cancelled. Only
+/// while it is this gateway's turn: two that do it at once would not keep the order.
 pub(crate) async fn work_off(shared: Arc<Shared>, stop: CancellationToken) {
     shared.journal.recount(&shared).await;
     let mut pause = PAUSE_MIN;
+    let mut ours = false;
     loop {
         let progress = tokio::select! {
-            () = stop.cancelled() => return,
-            progress = round(&shared) => progress,
+            () = stop.cancelled() => {
+                if ours {
+                    give_up_turn(&shared).await;
+                }
+                return;
+            }
+            progress = round_in_turn(&shared, &mut ours) => progress,
         };
         shared.metrics.journal_entries.set(i64::try_from(shared.journal.entries()).unwrap_or(i64::MAX));
         let wait = match progress {
             Round::Empty => {
                 pause = PAUSE_MIN;
                 RECOUNT_EVERY
+            }
+            Round::NotOurs => {
+                pause = PAUSE_MIN;
+                shared.journal.recount(&shared).await;
+                TURN / 10
             }
             Round::Progress => {
                 pause = PAUSE_MIN;
@@ -228,11 +269,12 @@ pub(crate) async fn work_off(shared: Arc<Shared>, stop: CancellationToken) {
                 pause
             }
         };
-        if progress == Round::Stuck {
-            // Every new entry wakes us; none of them is a reason to try at once what has just failed.
+        if progress != Round::Empty {
+            // Every new entry wakes us; none of them is a reason to try at once what has just failed or is another's.
+            let pause = if progress == Round::NotOurs { wait } else { PAUSE_MIN };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PAUSE_MIN) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         tokio::select! {
@@ -248,16 +290,66 @@ enum Round {
     Empty,
     Progress,
     Stuck,
+    /// Another gateway works the journal off.
+    NotOurs,
+}
+
+/// A round, if it is our turn. When there is nothing left for us to do the turn is given up: others may know of something,
+/// or reach processing where we do not.
+async fn round_in_turn(shared: &Shared, ours: &mut bool) -> Round {
+    if shared.journal.entries() == 0 {
+        shared.journal.recount(shared).await;
+    }
+    let progress = if shared.journal.entries() == 0 {
+        Round::Empty
+    } else {
+        match turn(shared, TURN).await {
+            Ok(true) => *ours = true,
+            Ok(false) => return Round::NotOurs,
+            Err(error) => {
+                tracing::warn!(%error, "the turn at the journal could not be taken");
+                return Round::Stuck;
+            }
+        }
+        tokio::select! {
+            progress = round(shared) => progress,
+            () = lose_turn(shared) => return Round::NotOurs,
+        }
+    };
+    if progress != Round::Progress && std::mem::take(ours) {
+        give_up_turn(shared).await;
+    }
+    progress
+}
+
+async fn give_up_turn(shared: &Shared) {
+    if let Err(error) = turn(shared, Duration::ZERO).await {
+        tracing::debug!(%error, "the turn at the journal could not be given up; it ends by itself");
+    }
+}
+
+async fn turn(shared: &Shared, duration: Duration) -> Result<bool, DirectoryError> {
+    let now_ms = shared.clock.wall_ms(now());
+    let duration_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    shared.directory.journal_turn(&shared.name, now_ms.saturating_add(duration_ms), now_ms).await
+}
+
+/// Keeps the turn; returns when it is not ours any more, or nobody can say.
+async fn lose_turn(shared: &Shared) {
+    let mut kept: Instant = now();
+    loop {
+        tokio::time::sleep(TURN / 4).await;
+        match turn(shared, TURN).await {
+            Ok(true) => kept = now(),
+            Ok(false) => return,
+            Err(_) if now().saturating_duration_since(kept) > TURN * 3 / 4 => return,
+            Err(_) => {}
+        }
+    }
 }
 
 /// Goes through all entries once, page by page.
 async fn round(shared: &Shared) -> Round {
-    if shared.journal.entries() == 0 {
-        shared.journal.recount(shared).await;
-        if shared.journal.entries() == 0 {
-            return Round::Empty;
-        }
-    }
     let mut progress = Round::Stuck;
     let mut after = 0;
     let appended = shared.journal.book().appended;
@@ -287,9 +379,6 @@ async fn round(shared: &Shared) -> Round {
             stations.entry(entry.key.clone()).or_default().push_back(entry);
         }
         found.extend(stations.keys().cloned());
-        if shared.config.shared_directory {
-            stations = ours(shared, stations).await;
-        }
         let mut waiting = stations.into_iter();
         let mut working: FuturesUnordered<_> = waiting
             .by_ref()
@@ -321,28 +410,6 @@ async fn round(shared: &Shared) -> Round {
             return progress;
         }
     }
-}
-
-/// Without the stations that another gateway has: what is theirs is worked off there, before what they say next.
-async fn ours(
-    shared: &Shared,
-    mut stations: BTreeMap<StationKey, VecDeque<JournalEntry>>,
-) -> BTreeMap<StationKey, VecDeque<JournalEntry>> {
-    let now_ms = shared.clock.wall_ms(now());
-    let elsewhere: Vec<StationKey> = futures_util::stream::iter(stations.keys().cloned())
-        .map(|key| async move {
-            // Not knowing is no reason to leave it.
-            let location = shared.directory.locate(&key, now_ms).await.ok().flatten();
-            location.is_some_and(|location| location.connection.gateway != shared.name).then_some(key)
-        })
-        .buffer_unordered(STATIONS_AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
-    for key in elsewhere {
-        stations.remove(&key);
-    }
-    stations
 }
 
 /// Works entries of one station off, in order, until one must wait; how many were done, and how the last one went.
@@ -437,4 +504,9 @@ const STATIONS_AT_ONCE: usize = 16;
 const STUCK_MAX: usize = 10_000;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-const RECOUNT_EVERY: Duration = Duration::from_secs(60);
+/// How long an entry may lie that a gateway left behind which is gone.
+const RECOUNT_EVERY: Duration = Duration::from_secs(10);
+/// How long the turn at the journal is ours without renewing it. A gateway that dies delays the others by as much.
+const TURN: Duration = Duration::from_secs(10);
+/// Stations whose entries are counted at once.
+const LOOK_UP_MAX: usize = 1024;

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     away_since_ms: AtomicI64,
     /// When the last station was let in although nobody takes calls, likewise.
     tried_ms: AtomicI64,
+    /// When the directory was last found away, in milliseconds of the monotonic clock.
+    unsteady_ms: AtomicI64,
     /// The tasks of connections, and what they leave behind for a moment.
     pub(crate) tasks: TaskTracker,
 }
@@ -109,6 +111,7 @@ impl Shared {
             undelivered: Arc::default(),
             away_since_ms: AtomicI64::new(0),
             tried_ms: AtomicI64::new(0),
+            unsteady_ms: AtomicI64::new(i64::MIN),
             tasks: TaskTracker::new(),
             config,
             bus,
@@ -203,6 +206,33 @@ impl Shared {
         let address =
             Address::Event { tenant: handle.key.tenant.clone(), station: handle.key.station.clone() };
         self.tell(address, Envelope::new(metadata, body));
+    }
+
+    /// A connection of this station was replaced, here or from elsewhere. Once in a while is how stations reconnect; again
+    /// and again means that two have one identity (L01).
+    pub(crate) fn count_replacement(&self, key: &StationKey) {
+        let count = self.registry.count_replacement(key, now());
+        if count == self.config.flapping_alarm {
+            self.metrics.flapping.inc();
+            tracing::warn!(
+                station = %key.station, count,
+                "connections of this identity replace each other: do two stations share it?"
+            );
+        }
+    }
+
+    /// The directory could be reached in time, or not. What it says of others' leases is to be believed only when all
+    /// have had the time to renew theirs.
+    pub(crate) fn directory_is_steady(&self, steady: bool, now: Instant) {
+        if !steady {
+            self.unsteady_ms.store(self.clock.since_base(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has been there for as long as a lease lasts.
+    pub(crate) fn knows_who_is_alive(&self, now: Instant) -> bool {
+        let lease_ms = i64::try_from(self.config.lease.as_millis()).unwrap_or(i64::MAX);
+        self.clock.since_base(now).saturating_sub(self.unsteady_ms.load(Ordering::Relaxed)) >= lease_ms
     }
 
     /// Shows what was seen on a connection. To be asked whether anybody follows the traffic first.

@@ -77,12 +77,25 @@ impl Server {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Ends it without a word, as a power cut would.
+    /// Ends it without a word, as a power cut would, and with it all processes that it has started.
     ///
     /// # Errors
     /// It does not run.
     pub fn kill(&mut self) -> Result<()> {
-        self.end(Signal::KILL)
+        // So that it starts no others meanwhile.
+        self.signal(Signal::STOP)?;
+        let others = self.descendants();
+        for pid in &others {
+            // Those that have ended by themselves meanwhile are gone all the same.
+            kill_process(*pid, Signal::KILL).unwrap_or_default();
+        }
+        self.end(Signal::KILL)?;
+        // What they held, a lock or shared memory, is free when they are gone, not when they are told to go.
+        let begun = std::time::Instant::now();
+        while others.iter().any(|pid| is_running(*pid)) && begun.elapsed() < wait::DEADLINE {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Asks it to end, as an operator would, and waits until it has.
@@ -93,12 +106,16 @@ impl Server {
         self.end(Signal::TERM)
     }
 
-    /// Stops it in the middle of whatever it does; its connections stay.
+    /// Stops it in the middle of whatever it does, and all processes that it has started; its connections stay.
     ///
     /// # Errors
     /// It does not run.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        for pid in self.descendants() {
+            kill_process(pid, Signal::STOP).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// Lets it go on.
@@ -106,6 +123,9 @@ impl Server {
     /// # Errors
     /// It does not run.
     pub fn thaw(&self) -> Result<()> {
+        for pid in self.descendants() {
+            kill_process(pid, Signal::CONT).unwrap_or_default();
+        }
         self.signal(Signal::CONT)
     }
 
@@ -165,6 +185,27 @@ impl Server {
         Ok(kill_process(pid.with_context(|| format!("{} does not run", self.name))?, signal)?)
     }
 
+    /// The processes that it has started, and those that these have.
+    fn descendants(&self) -> Vec<Pid> {
+        let all: Vec<(i32, i32)> = std::fs::read_dir("/proc").map_or_else(
+            |_| Vec::new(),
+            |entries| {
+                entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                    .filter_map(|pid: i32| Some((pid, parent(pid)?.1)))
+                    .collect()
+            },
+        );
+        let mut found: Vec<i32> = self.pid().and_then(|pid| i32::try_from(pid).ok()).into_iter().collect();
+        let mut looked = 0;
+        while let Some(parent) = found.get(looked).copied() {
+            found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid));
+            looked += 1;
+        }
+        found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+    }
+
     pub(crate) fn end(&mut self, signal: Signal) -> Result<()> {
         self.signal(signal)?;
         if let Some(mut child) = self.child.take() {
@@ -181,6 +222,20 @@ impl Drop for Server {
             drop(self.end(Signal::KILL));
         }
     }
+}
+
+/// The state of a process and its parent.
+fn parent(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name comes in brackets and may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Whether a process has not ended yet. One that has, and which nobody has asked about, still has its number.
+fn is_running(pid: Pid) -> bool {
+    parent(pid.as_raw_nonzero().get()).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
 /// Starts a process from a thread that lives as long as we do: the kernel's signal at a parent's death means the thread,

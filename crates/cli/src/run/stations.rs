@@ -61,7 +61,6 @@ impl Stations {
         let folder = own(data_dir)?;
         let mut config = settings.gateway.clone();
         config.name = name.to_string();
-        config.shared_directory = !matches!(settings.directory_place(), DirectoryPlace::Sqlite(_));
         config.refuse_upgrades_after = settings.refuse_upgrades_after(*role);
         if settings.accepts_unknown() {
             config.unknown_stations = UnknownStations::Accept;

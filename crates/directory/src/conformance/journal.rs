@@ -20,11 +20,11 @@ pub(crate) fn entry(key: StationKey, seq: u64) -> JournalEntry {
     }
 }
 
-async fn append(directory: &Arc<dyn Directory>, key: &StationKey, seq: u64) -> u64 {
+pub(super) async fn append(directory: &Arc<dyn Directory>, key: &StationKey, seq: u64) -> u64 {
     directory.journal_append(entry(key.clone(), seq)).await.unwrap()
 }
 
-async fn seqs(directory: &Arc<dyn Directory>, key: &StationKey, limit: usize) -> Vec<u64> {
+pub(super) async fn seqs(directory: &Arc<dyn Directory>, key: &StationKey, limit: usize) -> Vec<u64> {
     let entries = directory.journal_read(Some(key), 0, limit).await.unwrap();
     assert!(entries.iter().all(|entry| entry.key == *key));
     entries.iter().map(|entry| entry.seq).collect()

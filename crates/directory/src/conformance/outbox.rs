@@ -24,11 +24,11 @@ pub(crate) fn entry(key: StationKey, id: &str) -> OutboxEntry {
     }
 }
 
-fn text(text: &str) -> ByteString {
+pub(super) fn text(text: &str) -> ByteString {
     text.into()
 }
 
-async fn state(directory: &Arc<dyn Directory>, key: &StationKey, id: &str) -> OutboxState {
+pub(super) async fn state(directory: &Arc<dyn Directory>, key: &StationKey, id: &str) -> OutboxState {
     directory.outbox_get(key, &text(id)).await.unwrap().expect("it is there").state
 }
 

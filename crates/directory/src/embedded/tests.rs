@@ -27,6 +27,7 @@ fn entry(station: &str, seq: u64) -> JournalEntry {
 mod promises {
     use crate::conformance::{Harness, Opening};
     use crate::{Directory, Embedded, embedded::Config};
+    use futures_util::future::BoxFuture;
     use std::sync::Arc;
 
     fn harness() -> impl Harness {
@@ -39,6 +40,22 @@ mod promises {
     }
 
     crate::directory_conformance!(harness());
+
+    /// One process has it, and several gateways in that may share it.
+    #[derive(Debug)]
+    struct OneProcess(Arc<dyn Directory>);
+
+    impl crate::conformance::Sharing for OneProcess {
+        fn join(&self) -> BoxFuture<'_, Arc<dyn Directory>> {
+            Box::pin(std::future::ready(Arc::clone(&self.0)))
+        }
+
+        fn crash(&self) -> BoxFuture<'_, ()> {
+            unreachable!("there is nothing to crash but ourselves")
+        }
+    }
+
+    crate::shared_directory_conformance!(OneProcess(Arc::new(Embedded::in_memory().unwrap())));
 }
 
 #[tokio::test]

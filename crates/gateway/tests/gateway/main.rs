@@ -9,5 +9,6 @@ mod frames;
 mod handshake;
 mod life_cycle;
 mod moody;
+mod several;
 mod support;
 mod unanswered;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use switchboard_bus::{OutcomeKind, Registration};
 use switchboard_directory::{
     Account, Claim, Directory, DirectoryError, Embedded, Enqueued, JournalEntry, Location, OutboxEntry,
@@ -14,10 +15,10 @@ use tokio::sync::Notify;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
 
-/// The embedded directory, which can be away.
+/// A directory that can be away.
 #[derive(Debug)]
 pub(crate) struct Moody {
-    inner: Embedded,
+    inner: Box<dyn Directory>,
     failing: AtomicBool,
     slow: AtomicBool,
     waking: Notify,
@@ -25,8 +26,12 @@ pub(crate) struct Moody {
 
 impl Moody {
     pub(crate) fn new() -> Self {
+        Self::around(Embedded::in_memory().unwrap())
+    }
+
+    pub(crate) fn around(inner: impl Directory) -> Self {
         Self {
-            inner: Embedded::in_memory().unwrap(),
+            inner: Box::new(inner),
             failing: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             waking: Notify::new(),
@@ -151,6 +156,17 @@ impl Directory for Moody {
     }
     fn outbox_sweep(&self, now_ms: i64, limit: usize) -> Answer<'_, Vec<OutboxEntry>> {
         self.or_fail(self.inner.outbox_sweep(now_ms, limit))
+    }
+    fn outbox_lately<'a>(
+        &'a self,
+        gateway: &'a ByteString,
+        within: Duration,
+        limit: usize,
+    ) -> Answer<'a, Vec<StationKey>> {
+        self.or_fail(self.inner.outbox_lately(gateway, within, limit))
+    }
+    fn journal_turn<'a>(&'a self, owner: &'a ByteString, until_ms: i64, now_ms: i64) -> Answer<'a, bool> {
+        self.or_fail(self.inner.journal_turn(owner, until_ms, now_ms))
     }
     fn journal_append(&self, entry: JournalEntry) -> Answer<'_, u64> {
         self.or_fail(self.inner.journal_append(entry))

@@ -1,0 +1,276 @@
+//! Several gateways that share a directory in PostgreSQL, and one or several buses.
+
+use crate::{
+    moody::Moody,
+    support::{Station, World, id, key, until, within},
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::{sync::Arc, time::Duration};
+use switchboard_bus::{
+    Commander, InProcess, Lane, Outcome, OutcomeKind,
+    command::{CommandError, Options},
+};
+use switchboard_directory::{Directory as _, OutboxEntry, OutboxState};
+use switchboard_directory_postgres::{Config as Database, Postgres};
+use switchboard_gateway::Config;
+use switchboard_testkit::servers::Postgres as Server;
+use tokio::sync::OnceCell;
+
+const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
+
+/// An empty database; none if the tests have to be skipped.
+async fn database() -> Option<String> {
+    static SERVER: OnceCell<Option<Server>> = OnceCell::const_new();
+    let server = SERVER.get_or_init(async || Server::start("several gateways").await.unwrap());
+    Some(server.await.as_ref()?.database().unwrap())
+}
+
+/// A gateway with connections of its own to this database.
+async fn gateway(bus: &InProcess, url: &str, change: impl FnOnce(&mut Config)) -> World {
+    let directory = Postgres::connect(Database::to(url)).unwrap();
+    directory.ready().await.unwrap();
+    World::start_on(bus.clone(), Arc::new(Moody::around(directory)), change).await
+}
+
+fn tenant() -> ByteString {
+    ByteString::from_static("default")
+}
+
+async fn reset(commander: &Commander) -> Result<Outcome, CommandError> {
+    let (tenant, station) = (tenant(), id("A"));
+    let commanding = commander.command(&tenant, &station, "ClearCache", "{}", Options::default());
+    within("an outcome", commanding).await
+}
+
+/// Answers the call that comes next.
+async fn answer_next(station: &mut Station) {
+    let call = station.receive().await;
+    let message = call.split('"').nth(1).unwrap().to_owned();
+    station.send(&format!(r#"[3,"{message}",{{"status":"Accepted"}}]"#)).await;
+}
+
+async fn closed_as_replaced(mut station: Station) {
+    let (code, reason) = station.closed().await.unwrap();
+    assert_eq!(code, 1008);
+    assert!(reason.contains("newer"), "{reason}");
+}
+
+fn command(id: &str) -> OutboxEntry {
+    OutboxEntry {
+        id: id.into(),
+        key: key("A"),
+        action: "ClearCache".into(),
+        payload: Bytes::from_static(b"{}"),
+        lane: Lane::Normal,
+        timeout: Duration::from_secs(30),
+        expires_ms: i64::MAX / 2,
+        reply_to: None,
+        context: None,
+        state: OutboxState::Waiting,
+    }
+}
+
+#[tokio::test]
+async fn l01_s06_the_newest_connection_wins_whichever_gateway_it_comes_to() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let (one, two) =
+        (gateway(&bus, &url, |config| config.flapping_alarm = 4).await, gateway(&bus, &url, |_| {}).await);
+    let _processing = one.obliging().await;
+    let commander = two.commander().await;
+    let mut present = one.station("A").await;
+    for turn in 0..4 {
+        let there = if turn % 2 == 0 { &two } else { &one };
+        let mut newer = there.station("A").await;
+        closed_as_replaced(present).await;
+        assert_eq!(newer.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+        // Wherever it is asked for, the command goes to where it is now.
+        let (outcome, ()) = tokio::join!(reset(&commander), answer_next(&mut newer));
+        assert!(matches!(outcome.unwrap(), Outcome::Answered(_)));
+        present = newer;
+    }
+    until("the older ones are gone", || one.gateway.connections() + two.gateway.connections() == 1).await;
+    let location = two.directory.locate(&key("A"), two.gateway.wall_ms()).await.unwrap().unwrap();
+    assert_eq!(location.connection.gateway, one.gateway.name());
+    // One gateway saw only half of them come, and knows of all.
+    until("the alarm", || one.metric("stations_flapping_total") >= 1.0).await;
+    assert_eq!(one.metric("connections_replaced_total") + two.metric("connections_replaced_total"), 4.0);
+    present.close().await;
+    until("it is gone", || one.gateway.connections() == 0).await;
+    assert_eq!(reset(&commander).await.unwrap(), Outcome::Offline);
+}
+
+#[tokio::test]
+async fn l01_a_notice_that_never_came_is_made_up_for_by_the_sweep() {
+    let Some(url) = database().await else { return };
+    // They do not hear each other.
+    let (here, there) = (InProcess::new(), InProcess::new());
+    let one = gateway(&here, &url, |config| config.sweep_interval = Duration::from_millis(500)).await;
+    let two = gateway(&there, &url, |_| {}).await;
+    let old = one.station("A").await;
+    let bystander = one.station("B").await;
+    let _new = two.station("A").await;
+    closed_as_replaced(old).await;
+    assert_eq!(one.gateway.connections(), 1);
+    bystander.close().await;
+}
+
+#[tokio::test]
+async fn while_the_directory_is_away_sockets_stay_and_calls_flow() {
+    let Some(mut server) = Server::start("gateways without a directory").await.unwrap() else { return };
+    let url = server.database().unwrap();
+    let bus = InProcess::new();
+    let (one, two) = (gateway(&bus, &url, |_| {}).await, gateway(&bus, &url, |_| {}).await);
+    let _processing = one.obliging().await;
+    let commander = two.commander().await;
+    let mut stays = one.station("A").await;
+    let mut also = two.station("B").await;
+    stays.ask(HEARTBEAT).await;
+    also.ask(HEARTBEAT).await;
+    server.kill().unwrap();
+    for _ in 0..3 {
+        assert_eq!(stays.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+        assert_eq!(also.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+        let refused = Station::connect(&two.url("/ocpp/C"), &["ocpp1.6"], &[]).await;
+        assert_eq!(refused.err(), Some(503));
+        assert!(matches!(reset(&commander).await, Err(CommandError::Locate(_))));
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    server.start().await.unwrap();
+    within("commands go again", async {
+        loop {
+            let (outcome, answered) = tokio::join!(
+                reset(&commander),
+                tokio::time::timeout(Duration::from_millis(500), answer_next(&mut stays))
+            );
+            match outcome {
+                Ok(Outcome::Answered(_)) => return answered.unwrap(),
+                // Its lease ran out, and is renewed in a second.
+                Ok(Outcome::Offline) | Err(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(also.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    assert_eq!((one.gateway.connections(), two.gateway.connections()), (1, 1));
+    // What was there before is still there, so that the newest wins as ever.
+    let _newer = two.station("A").await;
+    closed_as_replaced(stays).await;
+}
+
+#[tokio::test]
+async fn s03_the_journal_of_several_gateways_is_worked_off_once_and_in_order() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let short = |config: &mut Config| config.answer_deadline = Duration::from_millis(200);
+    let (one, two) = (gateway(&bus, &url, short).await, gateway(&bus, &url, short).await);
+    let call = |station: &str, number: usize| {
+        format!(r#"[2,"{number}","MeterValues",{{"station":"{station}","n":{number}}}]"#)
+    };
+    for station in ["A", "B", "C"] {
+        // Each begins at one gateway and goes on at the other.
+        for (gateway, numbers) in [(&one, 1..=4), (&two, 5..=8)] {
+            let mut socket = gateway.station(station).await;
+            for number in numbers {
+                let expected = format!(r#"[3,"{number}",{{}}]"#);
+                assert_eq!(socket.ask(&call(station, number)).await, expected);
+            }
+        }
+    }
+    assert_eq!(one.directory.journal_count(None).await.unwrap(), 24);
+    let mut socket = two.station("A").await;
+    let processing = one.obliging().await;
+    // Both hear that there is somebody again.
+    for gateway in [&one, &two] {
+        assert_eq!(gateway.station("D").await.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    }
+    within("the journal of both is empty", async {
+        while one.directory.journal_count(None).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let bodies: Vec<_> =
+        processing.bodies().into_iter().filter(|body| body.contains("MeterValues")).collect();
+    assert_eq!(bodies.len(), 24, "each once: {bodies:?}");
+    for station in ["A", "B", "C"] {
+        let of_station = bodies.iter().filter(|body| body.contains(&format!(r#""station":"{station}""#)));
+        assert!(of_station.cloned().eq((1..=8).map(|number| call(station, number))), "{bodies:?}");
+    }
+    // Also the gateway that did not work it off learns that it is empty, and hands the next one over at once.
+    within("calls are handed over at once again", async {
+        let mut number = 100;
+        loop {
+            let before = processing.count();
+            socket.ask(&format!(r#"[2,"{number}","MeterValues",{{}}]"#)).await;
+            let direct = (before..processing.count())
+                .map(|index| processing.call(index))
+                .any(|call| call.metadata.journal.is_none());
+            if direct {
+                return;
+            }
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s05_what_a_gateway_was_sending_when_it_was_cut_off_is_unknown_and_not_sent_again() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let short = |config: &mut Config| config.lease = Duration::from_millis(900);
+    let (one, two) = (gateway(&bus, &url, short).await, gateway(&bus, &url, short).await);
+    let _processing = one.obliging().await;
+    let commander = two.commander().await;
+    let mut station = one.station("A").await;
+    station.ask(HEARTBEAT).await;
+    let sending = tokio::spawn({
+        let commander = commander.clone();
+        async move {
+            let options = Options { key: Some("once".into()), ..Options::default() };
+            commander.command(&tenant(), &id("A"), "Reset", r#"{"type":"Soft"}"#, options).await
+        }
+    });
+    assert!(station.receive().await.contains("Reset"));
+    // As if it were dead: it reaches the directory no more.
+    one.directory.fails(true);
+    assert_eq!(within("an outcome", sending).await.unwrap().unwrap(), Outcome::Unknown);
+    // Whoever asks again gets that, also where the station has come back.
+    let mut newer = two.station("A").await;
+    newer.ask(HEARTBEAT).await;
+    let options = Options { key: Some("once".into()), ..Options::default() };
+    let (tenant, station) = (tenant(), id("A"));
+    let again = commander.command(&tenant, &station, "Reset", r#"{"type":"Soft"}"#, options);
+    assert_eq!(within("an outcome", again).await.unwrap(), Outcome::Unknown);
+    let entry = two.directory.outbox_get(&key("A"), &"once".into()).await.unwrap().unwrap();
+    assert_eq!(entry.state, OutboxState::Ended { outcome: OutcomeKind::Unknown, frame: Bytes::new() });
+    assert_eq!(newer.ask(HEARTBEAT).await, r#"[3,"1",{}]"#, "nothing else was written");
+    one.directory.fails(false);
+}
+
+#[tokio::test]
+async fn s09_a_command_that_came_to_wait_without_a_hint_goes_out_soon() {
+    let Some(url) = database().await else { return };
+    let (here, there) = (InProcess::new(), InProcess::new());
+    let (one, two) = (gateway(&here, &url, |_| {}).await, gateway(&there, &url, |_| {}).await);
+    let _processing = one.obliging().await;
+    let mut station = one.station("A").await;
+    station.ask(HEARTBEAT).await;
+    // Whoever put it in could not say so.
+    two.directory.outbox_put(command("unnoticed")).await.unwrap();
+    answer_next(&mut station).await;
+    within("its end is recorded", async {
+        loop {
+            let entry = two.directory.outbox_get(&key("A"), &"unnoticed".into()).await.unwrap().unwrap();
+            if let OutboxState::Ended { outcome, .. } = entry.state {
+                return assert_eq!(outcome, OutcomeKind::Answered);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
