@@ -3,7 +3,7 @@
 use super::{Ground, Served, trace};
 use crate::{
     exit::{Exit, Failure},
-    settings::{DirectoryPlace, Settings},
+    settings::Settings,
 };
 use anyhow::Context;
 use prometheus_client::registry::Registry;
