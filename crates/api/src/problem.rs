@@ -76,6 +76,7 @@ impl From<DirectoryError> for Problem {
     fn from(error: DirectoryError) -> Self {
         let (status, name) = match &error {
             DirectoryError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
+            DirectoryError::NotKept { .. } => (StatusCode::NOT_IMPLEMENTED, "not_kept"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "directory_away"),
         };
         Self::new(status, name, chain(&error))

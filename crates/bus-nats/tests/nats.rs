@@ -209,7 +209,7 @@ async fn with_several_endpoints_the_one_that_is_there_is_taken() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_cut_is_made_again() {
+async fn s04_a_line_that_is_cut_is_made_again() {
     let Some(server) = server().await else { return };
     let proxy = Proxy::to(server.address()).await.unwrap();
     let mut connect = to(&format!("nats://{}", proxy.address()));

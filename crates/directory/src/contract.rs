@@ -224,6 +224,12 @@ pub enum DirectoryError {
         #[source]
         source: std::io::Error,
     },
+    /// A directory of this kind does not keep such things.
+    #[error("this kind of directory does not keep {what}: use one in PostgreSQL for that")]
+    NotKept {
+        /// What was to be kept.
+        what: &'static str,
+    },
     /// What it holds cannot be read.
     #[error("the directory is damaged: {detail}")]
     Damaged {
@@ -292,6 +298,11 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
     /// How many stations are registered.
     fn account_count(&self) -> Answer<'_, u64>;
 
+    /// Whether there are an outbox and a journal. Where there are none, looking into them finds nothing, and putting
+    /// something in fails with [`DirectoryError::NotKept`].
+    fn keeps(&self) -> bool {
+        true
+    }
     /// Puts a command into the outbox, once per station and id.
     fn outbox_put(&self, entry: OutboxEntry) -> Answer<'_, Enqueued>;
     /// The waiting commands of a station, urgent ones first, then in order; those that have expired are not among them.

@@ -79,6 +79,11 @@ impl Shared {
         } else {
             ByteString::from(config.name.as_str())
         };
+        if config.journal && !directory.keeps() {
+            tracing::warn!(
+                "the directory keeps no journal: calls that nobody processes in time fail, or close their connection"
+            );
+        }
         let now = now();
         Self {
             name,
@@ -87,7 +92,7 @@ impl Shared {
                 beat: config.beat,
                 billing_deadline: config.billing_deadline,
                 local: config.local_heartbeat,
-                journal: config.journal,
+                journal: config.journal && directory.keeps(),
                 repeatable: bus.capabilities().repeatable,
             },
             liveness: liveness::Rules {

@@ -10,7 +10,9 @@ use crate::{
 };
 use anyhow::Context;
 use std::{path::Path, sync::Arc, time::Duration};
+use switchboard_bus::Connect;
 use switchboard_directory::{Directory, DirectoryError, Embedded, embedded};
+use switchboard_directory_nats::NatsKv;
 use switchboard_directory_postgres as postgres;
 use tokio_util::sync::CancellationToken;
 
@@ -163,7 +165,18 @@ fn server(settings: &Settings) -> Result<Opened, Failure> {
             (config.password, config.tls) = (password, tls);
             Arc::new(postgres::Postgres::connect(config).map_err(|error| unusable(&place, error))?)
         }
-        DirectoryPlace::NatsKv(_) | DirectoryPlace::Sqlite(_) => {
+        DirectoryPlace::NatsKv(urls) => {
+            let access = &settings.directory_access;
+            let connect = Connect {
+                urls: urls.clone(),
+                tls: access.tls(),
+                user: access.user.clone(),
+                password: access.secret(),
+                ..Connect::to("")
+            };
+            Arc::new(NatsKv::connect(connect).map_err(|error| unusable(&place, error))?)
+        }
+        DirectoryPlace::Sqlite(_) => {
             let why = anyhow::Error::msg("this version of switchboard has no driver for it");
             return Err(unusable(&place, why));
         }
