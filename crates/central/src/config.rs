@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::time::Duration;
+use switchboard_postgres::Address;
 use switchboard_router::Registration;
 
 /// Whether tokens that are not in the books may charge.
@@ -28,25 +29,8 @@ pub enum Database {
         path: PathBuf,
     },
     /// In PostgreSQL, 12 or newer with ICU, in the schema `switchboard_central` of a database; any number of processes
-    /// may share them. A server that is not there is waited for.
-    Postgres(Server),
-}
-
-/// A server of PostgreSQL.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Server {
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. Of several each is tried, until one can be written.
-    pub urls: Vec<String>,
-    /// Our name there, where the URL has none.
-    pub user: Option<String>,
-    /// Our password there, where the URL has none.
-    pub password: Option<String>,
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Server").field("user", &self.user).finish_non_exhaustive()
-    }
+    /// may share them. A server that is not there is waited for; of several addresses each is tried.
+    Postgres(Vec<Address>),
 }
 
 impl Database {
@@ -59,7 +43,7 @@ impl Database {
             return Ok(Self::Sqlite { path: PathBuf::from(path) });
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(Server { urls: vec![text.to_owned()], ..Server::default() }));
+            return Ok(Self::Postgres(vec![Address::to(text)]));
         }
         Err("it is neither sqlite:PATH nor postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
     }

@@ -49,7 +49,7 @@ mod views;
 pub use books::{AlarmKind, ProfileMatch, Purpose, Setting, SettingState, TokenStatus};
 pub use central::Central;
 pub use clock::Clock;
-pub use config::{Config, Database, Server, UnknownTokens};
+pub use config::{Config, Database, UnknownTokens};
 pub use configuration::{Desired, setting_name};
 pub use decimal::Decimal;
 pub use details::Details;
@@ -60,6 +60,8 @@ pub use operations::{
 };
 pub use registration::BootPolicy;
 pub use store::{OpenError, StoreError, StoreStats};
+/// Where books in PostgreSQL are.
+pub use switchboard_postgres::Address;
 pub use switchboard_router::Registration;
 pub use tags::{Tag, TagError, TagFilter, TagList};
 pub use views::{

@@ -5,11 +5,11 @@ use crate::config::Settings;
 use crate::fault::Fault;
 use crate::session::Session;
 use crate::standing::{Standing, State};
-use crate::tls::Connector;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_directory::DirectoryError;
+use switchboard_postgres::Connector;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 

@@ -31,7 +31,6 @@ mod schema;
 mod session;
 mod standing;
 mod stations;
-mod tls;
 
 pub use config::{Config, ConnectError};
 pub use postgres::Postgres;

@@ -6,7 +6,6 @@ use crate::fault::{Fault, away};
 use crate::lane::{Lane, Message, PATIENCE};
 use crate::session::Session;
 use crate::standing::{Standing, State};
-use crate::tls::Connector;
 use crate::{agreement, journal, outbox, stations};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -58,7 +57,7 @@ impl Postgres {
     #[expect(clippy::needless_pass_by_value, reason = "as all drivers have it")]
     pub fn connect(config: Config) -> Result<Self, ConnectError> {
         let settings = Arc::new(config.settings()?);
-        let connector = Connector::new(&settings)?;
+        let connector = settings.connector.clone();
         let standing = Arc::new(Standing::new(settings.target.clone()));
         let lanes = (0..config.connections.clamp(2, CONNECTIONS_MAX))
             .map(|_| {

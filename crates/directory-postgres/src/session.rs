@@ -2,9 +2,10 @@
 
 use crate::config::{CONNECT_LIMIT, Settings};
 use crate::fault::Fault;
-use crate::{agreement, journal, outbox, schema, stations, tls};
+use crate::{agreement, journal, outbox, schema, stations};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use switchboard_postgres::Connector;
 use tokio::sync::oneshot;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -26,7 +27,7 @@ impl Session {
     /// ended.
     pub(crate) async fn open(
         settings: &Settings,
-        tls: &tls::Connector,
+        tls: &Connector,
     ) -> Result<(Self, oneshot::Receiver<()>), Fault> {
         // A server that is frozen accepts connections and says nothing.
         let opening = Box::pin(Self::open_patiently(settings, tls));
@@ -38,7 +39,7 @@ impl Session {
 
     async fn open_patiently(
         settings: &Settings,
-        tls: &tls::Connector,
+        tls: &Connector,
     ) -> Result<(Self, oneshot::Receiver<()>), Fault> {
         let (client, connection) = settings.server.connect(tls.clone()).await?;
         let (alive, ended) = oneshot::channel::<()>();

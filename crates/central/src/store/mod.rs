@@ -86,9 +86,9 @@ impl Store {
                 let store = Self::start(connection.into(), Some(owner), readers?, limits);
                 Ok((store.map_err(|source| OpenError::Io { path: path.clone(), source })?, None))
             }
-            Database::Postgres(named) => {
+            Database::Postgres(addresses) => {
                 let refused = |reason| OpenError::Postgres { server: String::new(), reason };
-                let server = Server::new(named, clock.clone(), corrects).map_err(refused)?;
+                let server = Server::new(addresses, clock.clone(), corrects).map_err(refused)?;
                 let server = Arc::new(server);
                 let (writer, readers) = postgres::open(&server, limits.readers.max(1))?;
                 let store = Self::start(writer, None, readers, limits).map_err(|source| {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{Bus, Commander, Consumer, Done, Envelope, Subscription, Topic, presence};
-use switchboard_central::{Attendance, Central, Database, Server};
+use switchboard_central::{Address, Attendance, Central, Database};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
 use switchboard_worker::Worker;
@@ -38,16 +38,16 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
         DatabasePlace::Sqlite(path) => Database::Sqlite { path },
         DatabasePlace::Postgres(urls) => {
             let access = &settings.database_access;
-            if access.ca_file.is_some() || access.certificate_file.is_some() || access.key_file.is_some() {
-                return Err(Failure::new(
-                    crate::exit::Exit::Configuration,
-                    "database_ca_file, database_certificate_file and database_key_file cannot be used: the books are \
-                     reached without TLS; keep the way to PostgreSQL private, or put a tunnel in between"
-                        .to_owned(),
-                ));
-            }
-            let password = access.password.as_ref().map(|password| password.0.clone());
-            Database::Postgres(Server { urls, user: access.user.clone(), password })
+            let address = |url| {
+                let mut address = Address::to(url);
+                address.user.clone_from(&access.user);
+                address.password = access.password.as_ref().map(|password| password.0.clone());
+                address.ca_file.clone_from(&access.ca_file);
+                address.certificate_file.clone_from(&access.certificate_file);
+                address.key_file.clone_from(&access.key_file);
+                address
+            };
+            Database::Postgres(urls.into_iter().map(address).collect())
         }
     };
     let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;

@@ -8,6 +8,9 @@ pub(crate) enum Error {
     /// It cannot be reached, or does not answer.
     #[error("PostgreSQL is away: {0}")]
     Away(String),
+    /// What is in it was made by a later version of this program.
+    #[error("{0}")]
+    Newer(String),
     /// Something in the transaction failed before, and whoever asked for it went on.
     #[error("a statement failed before in the same transaction")]
     Spoilt,
@@ -49,7 +52,7 @@ impl Error {
         let error = match self {
             Self::Refused(error) => error,
             Self::Away(_) => return Nature::Away,
-            Self::Spoilt => return Nature::Other,
+            Self::Spoilt | Self::Newer(_) => return Nature::Other,
         };
         let Some(code) = error.code() else {
             return if error.is_closed() || is_io(error) { Nature::Away } else { Nature::Other };
@@ -77,7 +80,11 @@ impl Error {
 
     /// Whether no later attempt can succeed, unless somebody changes the settings or the server.
     pub(super) fn is_lasting(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.code().is_some_and(|code| LASTING.contains(code)))
+        match self {
+            Self::Refused(error) => error.code().is_some_and(|code| LASTING.contains(code)),
+            Self::Newer(_) => true,
+            Self::Away(_) | Self::Spoilt => false,
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! Where the server is and how it stands, for all sessions of this process.
 
-use super::{CONNECT, Error};
+use super::super::writer::chain;
+use super::Error;
 use crate::clock::Clock;
-use crate::config::Server as Named;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use switchboard_postgres::{Address, Target};
 
 /// A server, and what is known of it.
 pub(crate) struct Server {
     /// Tried one after the other, until one can be written.
-    pub(super) configs: Vec<tokio_postgres::Config>,
+    pub(super) targets: Vec<Target>,
     /// Its host and database: what may be said in a log.
     pub(super) name: String,
     clock: Clock,
@@ -29,16 +28,19 @@ impl fmt::Debug for Server {
 
 impl Server {
     /// What an operator says of it.
-    pub(crate) fn new(named: &Named, clock: Clock, corrects: bool) -> Result<Self, String> {
-        let configs: Vec<_> =
-            named.urls.iter().map(|url| config(url, named)).collect::<Result<_, String>>()?;
-        let names: Vec<_> = configs.iter().map(name).collect();
-        if configs.is_empty() {
+    pub(crate) fn new(addresses: &[Address], clock: Clock, corrects: bool) -> Result<Self, String> {
+        let targets: Vec<_> = addresses
+            .iter()
+            .map(Address::resolve)
+            .collect::<Result<_, _>>()
+            .map_err(|error| chain(&error))?;
+        if targets.is_empty() {
             return Err("no address is given: postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned());
         }
+        let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
         Ok(Self {
-            configs,
             name: names.join(","),
+            targets,
             clock,
             corrects,
             offset_ms: AtomicI64::new(0),
@@ -83,46 +85,4 @@ impl Server {
             );
         }
     }
-}
-
-/// What a URL says.
-fn config(url: &str, named: &Named) -> Result<tokio_postgres::Config, String> {
-    const FORM: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
-    let mut config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        // The cause names an option, and nothing of its value.
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        format!("{cause}; an address is {FORM}")
-    })?;
-    if config.get_hosts().is_empty() {
-        return Err(format!("it names no host: {FORM}"));
-    }
-    if config.get_user().is_none() {
-        match &named.user {
-            Some(user) => config.user(user),
-            None => return Err(format!("it names no user: {FORM}")),
-        };
-    }
-    if config.get_password().is_none()
-        && let Some(password) = &named.password
-    {
-        config.password(password);
-    }
-    config
-        .application_name("switchboard")
-        .connect_timeout(CONNECT)
-        .target_session_attrs(TargetSessionAttrs::ReadWrite)
-        .keepalives_idle(Duration::from_secs(10))
-        .keepalives_interval(Duration::from_secs(3))
-        .keepalives_retries(3)
-        .tcp_user_timeout(Duration::from_secs(10));
-    Ok(config)
-}
-
-/// Its host and database: what may be said in a log.
-fn name(config: &tokio_postgres::Config) -> String {
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(host) => host.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
-    format!("{}/{}", hosts.collect::<Vec<_>>().join(","), config.get_dbname().unwrap_or_default())
 }

@@ -1,6 +1,6 @@
 //! A thread's connection, and the small runtime that turns it.
 
-use super::{ANSWER, BACK_OFF, CONNECT, Error, IDLE, LOCK, Server, Value, schema};
+use super::{ANSWER, BACK_OFF, CONNECT, Error, IDLE, LOCK, Nature, Server, Value, schema};
 use crate::store::sql::{self, Token};
 use futures_util::TryStreamExt;
 use std::cell::{Cell, RefCell};
@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use switchboard_postgres::Target;
 use switchboard_router::Key;
 use switchboard_router::once::Begin;
 use switchboard_router::once::postgres::{self as once, Once, Statements};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 pub(crate) type Statement = tokio_postgres::Statement;
 
@@ -57,6 +58,8 @@ impl Session {
 
     /// Connects, unless that was tried in vain a moment ago.
     pub(crate) fn ensure(&self) -> Result<(), Error> {
+        // A connection that was given up ends when the runtime turns.
+        self.runtime.block_on(tokio::task::yield_now());
         if self.live.borrow().as_ref().is_some_and(|live| !live.client.is_closed()) {
             return Ok(());
         }
@@ -230,15 +233,18 @@ impl Session {
             tokio::select! {
                 answer = answer => answer.map_err(Error::from),
                 () = tokio::time::sleep(ANSWER) => {
-                    if let Some(live) = &*self.live.borrow() {
-                        live.connection.abort();
-                    }
                     Err(Error::Away(format!("{} has not answered for {ANSWER:?}", self.server.name)))
                 }
             }
         });
-        if answer.is_err() {
+        if let Err(error) = &answer {
             self.spoilt.set(true);
+            // Also where the connection still stands: a server that has come to be one that only reads.
+            if error.nature() == Nature::Away
+                && let Some(live) = &*self.live.borrow()
+            {
+                live.connection.abort();
+            }
         }
         answer
     }
@@ -246,8 +252,8 @@ impl Session {
 
 async fn connect(server: &Server) -> Result<Live, Error> {
     let mut failed = Error::Away("nobody knows where it is".to_owned());
-    for config in &server.configs {
-        match connect_to(server, config).await {
+    for target in &server.targets {
+        match connect_to(server, target).await {
             Ok(live) => return Ok(live),
             Err(error) => failed = error,
         }
@@ -255,9 +261,9 @@ async fn connect(server: &Server) -> Result<Live, Error> {
     Err(failed)
 }
 
-async fn connect_to(server: &Server, config: &tokio_postgres::Config) -> Result<Live, Error> {
+async fn connect_to(server: &Server, target: &Target) -> Result<Live, Error> {
     let connected = tokio::time::timeout(2 * CONNECT, async {
-        let (client, connection) = config.connect(NoTls).await?;
+        let (client, connection) = target.server.connect(target.connector.clone()).await?;
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a connection to PostgreSQL ended");
@@ -271,7 +277,7 @@ async fn connect_to(server: &Server, config: &tokio_postgres::Config) -> Result<
         server.clock_said(row.try_get(0)?, asked_ms);
         let found = schema::make(&client, server.now_ms()).await?;
         if found > schema::KNOWN {
-            return Err(Error::Away(format!(
+            return Err(Error::Newer(format!(
                 "the books in {} have schema version {found}, and this program knows versions up to {}; use a newer \
                  program",
                 server.name,

@@ -1,6 +1,6 @@
 //! TLS for connections to the server, with rustls.
 
-use crate::config::{ConnectError, Settings, Trust};
+use crate::address::{AddressError, Read, Trust};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -23,43 +23,44 @@ use tokio_rustls::rustls::{
 
 /// Makes TLS connections to one server.
 #[derive(Clone)]
-pub(crate) struct Connector(TlsConnector);
+pub struct Connector(TlsConnector);
 
 /// Towards one host.
-pub(crate) struct Towards {
+pub struct Towards {
     connector: TlsConnector,
     host: ServerName<'static>,
 }
 
-pub(crate) struct Stream<S>(Box<Inner<S>>);
+/// A connection with TLS.
+pub struct Stream<S>(Box<Inner<S>>);
 
 impl Connector {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, ConnectError> {
+    pub(crate) fn new(read: &Read) -> Result<Self, AddressError> {
         let provider = Arc::new(ring::default_provider());
-        let verifier: Arc<dyn ServerCertVerifier> = match settings.trust {
+        let verifier: Arc<dyn ServerCertVerifier> = match read.trust {
             Trust::Blind => Arc::new(Anyone(Arc::clone(&provider))),
             trust => {
-                let roots = Arc::new(roots(settings.tls.ca_file.as_deref())?);
+                let roots = Arc::new(roots(read.ca_file.as_deref())?);
                 let full = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                     .build()
-                    .map_err(|error| ConnectError::Tls(error.into()))?;
+                    .map_err(|error| AddressError::Tls(error.into()))?;
                 if trust == Trust::Full { full } else { Arc::new(AnyName(full)) }
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| ConnectError::Tls(error.into()))?
+            .map_err(|error| AddressError::Tls(error.into()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match (&settings.tls.certificate_file, &settings.tls.key_file) {
+        let config = match (&read.certificate_file, &read.key_file) {
             (Some(certificate), Some(key)) => {
                 let chain = certificates(certificate)?;
                 let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_error(key, error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| ConnectError::Tls(error.into()))?
+                builder.with_client_auth_cert(chain, key).map_err(|error| AddressError::Tls(error.into()))?
             }
             (None, None) => builder.with_no_client_auth(),
             _ => {
-                return Err(ConnectError::Tls(
+                return Err(AddressError::Tls(
                     "a certificate and its key go together: one is missing".into(),
                 ));
             }
@@ -68,7 +69,7 @@ impl Connector {
     }
 }
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
+fn roots(file: Option<&Path>) -> Result<RootCertStore, AddressError> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
@@ -81,7 +82,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
-                return Err(ConnectError::Tls(
+                return Err(AddressError::Tls(
                     "the system trusts nobody: name a file with authorities as sslrootcert".into(),
                 ));
             }
@@ -90,7 +91,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
     Ok(roots)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, AddressError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(read) if read.is_empty() => Err(file_error(file, io::Error::other("it holds no certificate"))),
@@ -99,8 +100,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectErro
     }
 }
 
-fn file_error(file: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectError {
-    ConnectError::File { path: file.to_owned(), source: source.into() }
+fn file_error(file: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AddressError {
+    AddressError::File { path: file.to_owned(), source: source.into() }
 }
 
 /// `sslmode` below `verify-ca`: whoever it is, nobody else reads along.
@@ -260,5 +261,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 impl fmt::Debug for Connector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Connector")
+    }
+}
+
+impl fmt::Debug for Towards {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Towards")
+    }
+}
+
+impl<S> fmt::Debug for Stream<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Stream")
     }
 }
