@@ -176,8 +176,8 @@ async fn what_several_processes_answered_is_booked_once_whatever_becomes_of_them
     filter.limit = usize::MAX;
     let booked: BTreeMap<i64, _> =
         central.transactions(filter).await.unwrap().into_iter().map(|found| (found.id, found)).collect();
-    let told = told.lock().unwrap();
-    for ((station, number), (id, steps)) in &*told {
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    for ((station, number), (id, steps)) in &told {
         assert!(
             !steps.iter().any(|step| step.starts_with("another")),
             "S{station} {number}: {id}, {steps:?}"
