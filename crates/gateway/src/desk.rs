@@ -97,6 +97,8 @@ struct Hand {
     class: Class,
     deadline: Instant,
     attempt: u32,
+    /// How many of the attempts since the bus was last away somebody took, and then nothing came of them.
+    in_vain: u32,
     pause: Duration,
     /// Somebody had it, or may have it.
     was_taken: bool,
@@ -145,6 +147,7 @@ impl Desk {
             class,
             deadline: received + rules.answer_deadline,
             attempt: 0,
+            in_vain: 0,
             pause: PAUSE_MIN,
             was_taken: false,
             state: State::HandingOver,
@@ -167,8 +170,11 @@ impl Desk {
         match how {
             Published::Taken => {
                 hand.was_taken = true;
-                // A queue that nobody reads would fill with copies, so each attempt waits longer than the one before.
-                let wait = patience * (1 << (attempt - 1).min(3));
+                // A queue that nobody reads would fill with copies, so each attempt that somebody took waits longer than
+                // the one before; never so long that there is no time for another one.
+                let left = hand.deadline.saturating_duration_since(now) / 2;
+                let wait = (patience * (1 << hand.in_vain.min(3))).min(left.max(patience));
+                hand.in_vain += 1;
                 hand.state = State::HandedOver { since: now, check: now + wait };
             }
             Published::Later => hand.back_off(now),
@@ -183,6 +189,9 @@ impl Desk {
             && hand.attempt == attempt
             && matches!(hand.state, State::HandingOver | State::HandedOver { .. })
         {
+            if hand.state != State::HandingOver {
+                hand.in_vain = hand.in_vain.saturating_sub(1);
+            }
             hand.back_off(now);
         }
     }
@@ -224,6 +233,7 @@ impl Desk {
             && now < hand.deadline
         {
             hand.pause = PAUSE_MIN;
+            hand.in_vain = 0;
             self.action = Some(hand.hand_over(now));
         }
     }
@@ -506,6 +516,36 @@ mod tests {
         let (action, then) = run(&mut desk, start, &lost);
         assert!(matches!(action, Action::HandOver { attempt: 2, .. }), "{action:?}");
         assert_eq!(then - start, PATIENCE);
+    }
+
+    #[test]
+    fn s04_attempts_that_nobody_took_do_not_lengthen_the_wait_after_one_that_somebody_took() {
+        // A broker has returned: first nobody is there, then somebody is, and what he says gets lost.
+        let start = start();
+        let patience = Duration::from_secs(3);
+        for comes_back in [false, true] {
+            let mut desk = taken(Class::Other, start);
+            let mut now = start;
+            for attempt in 1..=5 {
+                if comes_back {
+                    desk.handle_published(attempt, Published::Taken, patience, now);
+                    desk.handle_returned(7, attempt, now);
+                } else {
+                    desk.handle_published(attempt, Published::Later, patience, now);
+                }
+                (_, now) = run(&mut desk, now, &lost);
+            }
+            let mut waits = Vec::new();
+            for attempt in 6..=9 {
+                desk.handle_published(attempt, Published::Taken, patience, now);
+                let (action, then) = run(&mut desk, now, &lost);
+                assert!(matches!(action, Action::HandOver { .. }), "{attempt}: {action:?}");
+                waits.push((then - now).as_millis());
+                now = then;
+            }
+            // It began at 1.55 s, and the deadline is at 25 s: there is always time for one more.
+            assert_eq!(waits, [3000, 6000, 7225, 3612], "{comes_back}");
+        }
     }
 
     #[test]

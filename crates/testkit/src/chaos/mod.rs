@@ -42,7 +42,7 @@ pub struct Plan {
     pub measured: bool,
     /// The program.
     pub binary: PathBuf,
-    /// Where logs of a cell that failed are kept.
+    /// Where the logs of each cell are kept.
     pub logs: Option<PathBuf>,
 }
 
@@ -106,7 +106,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     let judged = orders.judge(&tally);
     let findings = Findings::new(plan, &tally, &judged, &audit, unfinished, rate);
     drop(tally);
-    if let (false, Some(folder)) = (findings.is_good(), &plan.logs) {
+    if let Some(folder) = &plan.logs {
         let folder = folder.join(format!("{}-{}", cell.name, bus.name()));
         site.keep_logs(&folder)?;
         std::fs::write(folder.join("findings.txt"), findings.details())?;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// One is sent so often.
 const EVERY: Duration = Duration::from_millis(100);
-/// How long a sender asks for the outcome.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a sender asks for the outcome: longer than anything is away.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What a command's sender was told: its key and the whole answer; none: nothing at all.
 type Told = (String, Option<Value>);
@@ -62,7 +62,7 @@ impl Orders {
     /// Sends no more, and waits for the outcomes of those that are under way.
     pub(super) async fn finish(&mut self) {
         self.stop.send_replace(true);
-        drop(timeout(2 * PATIENCE, &mut self.issuing).await);
+        drop(timeout(PATIENCE + Duration::from_secs(5), &mut self.issuing).await);
     }
 
     /// Compares what senders were told with what stations got.
