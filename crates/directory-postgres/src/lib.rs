@@ -35,3 +35,4 @@ mod stations;
 pub use config::{Config, ConnectError};
 pub use postgres::Postgres;
 pub use standing::State;
+pub use switchboard_postgres::AddressError;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use switchboard_directory::{Directory, DirectoryError};
-use switchboard_directory_postgres::{Config, ConnectError, Postgres};
+use switchboard_directory_postgres::{AddressError, Config, ConnectError, Postgres};
 use switchboard_testkit::servers::Postgres as Server;
 
 fn openssl(folder: &Path, arguments: &[&str]) {
@@ -78,5 +78,5 @@ async fn sslmode_decides_how_carefully_the_server_is_looked_at() {
         assert_eq!(reach(&url).await.is_ok(), reached, "{url}");
     }
     let nothing = Postgres::connect(Config::to(format!("{url}?sslmode=verify-ca&sslrootcert=/no/such/file")));
-    assert!(matches!(nothing, Err(ConnectError::File { .. })), "{nothing:?}");
+    assert!(matches!(nothing, Err(ConnectError::Address(AddressError::File { .. }))), "{nothing:?}");
 }
