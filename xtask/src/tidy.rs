@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bus-nats", &["rpc", "bus", "nats"]),
     ("bus-mqtt", &["rpc", "bus"]),
     ("directory-nats", &["rpc", "bus", "nats", "directory"]),
+    ("bus-http", &["rpc", "bus"]),
     ("directory", &["rpc", "bus", "sqlite"]),
     ("directory-postgres", &["rpc", "bus", "directory", "postgres"]),
     ("router", &["rpc", "messages"]),
