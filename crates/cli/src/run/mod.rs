@@ -24,7 +24,7 @@ pub(crate) mod trace;
 use crate::{
     exit::{Exit, Failure},
     logging,
-    settings::{Role, Settings},
+    settings::{DatabasePlace, Role, Settings},
 };
 use anyhow::Context;
 use bytestring::ByteString;
@@ -189,6 +189,12 @@ impl Running {
         let directory = Arc::clone(&opened.directory);
         if role.has_stations() {
             stations::refuse_to_be_open(&settings, &*directory).await?;
+        }
+        if let Some(books) = &books
+            && matches!(settings.database_place(), DatabasePlace::Postgres(_))
+            && !processing::books_are_there(books, &settings.database_place(), &readiness, &stop).await
+        {
+            return Ok(None);
         }
         if let (Some(books), Some(file)) = (&books, &opened.file) {
             // A directory that was lost, on a machine whose clock was set back, would give generations that the books

@@ -18,6 +18,7 @@ use switchboard_central::{Address, Attendance, Central, Database};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
 use switchboard_worker::Worker;
+use tokio_util::sync::CancellationToken;
 
 /// What takes calls, and what is owed to stations.
 pub(super) struct Processing {
@@ -54,6 +55,35 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
     let opened = opened.context("the books cannot be opened")?;
     opened.map_err(super::store::books_failure)
 }
+
+/// Waits until the books can be read: those at a server may be away; false if told to stop before.
+pub(super) async fn books_are_there(
+    central: &Central,
+    place: &DatabasePlace,
+    readiness: &readiness::Readiness,
+    stop: &CancellationToken,
+) -> bool {
+    let mut told = false;
+    while let Err(error) = central.generation_max().await {
+        if !told {
+            tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the books {place}");
+            readiness.waits_for(Some(format!("waiting for the books {place}")));
+            told = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(BOOKS_AGAIN_AFTER) => {}
+        }
+    }
+    if told {
+        tracing::info!("the books {place} are there");
+        readiness.waits_for(None);
+    }
+    true
+}
+
+/// How often books that are away are asked again.
+const BOOKS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Books in a file belong to one worker. Another one that takes calls of the same stations would write down a part of them
 /// elsewhere.

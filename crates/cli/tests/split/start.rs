@@ -21,7 +21,9 @@ async fn a_broker_and_a_database_that_are_away_at_the_start_are_waited_for() -> 
     let (bus, directory) = (nats.url(), postgres.database()?);
     nats.kill()?;
     postgres.kill()?;
-    let arguments = ["--bus", &bus, "--directory", &directory];
+    let books = postgres.address();
+    let books = format!("postgres://postgres@{books}/postgres");
+    let arguments = ["--bus", &bus, "--directory", &directory, "--database", &books];
     let mut gateway = Switchboard::begin(BINARY, "gateway", &arguments)?;
     let mut worker = Switchboard::begin(BINARY, "worker", &arguments)?;
     for server in [&gateway, &worker] {

@@ -26,6 +26,7 @@ static POSTGRES: OnceCell<Option<Postgres>> = OnceCell::const_new();
 pub(crate) struct Installation {
     pub(crate) bus: String,
     pub(crate) directory: String,
+    books: String,
     namespace: String,
 }
 
@@ -43,7 +44,7 @@ impl Installation {
             return Ok(None);
         };
         let namespace = format!("n{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        Ok(Some(Self { bus, directory: postgres.database()?, namespace }))
+        Ok(Some(Self { bus, directory: postgres.database()?, books: postgres.database()?, namespace }))
     }
 
     /// The arguments that all processes of it have.
@@ -52,6 +53,11 @@ impl Installation {
             vec!["--bus", &self.bus, "--directory", &self.directory, "--namespace", &self.namespace];
         arguments.extend(more);
         arguments
+    }
+
+    /// A worker that is ready, of any number with the same books.
+    pub(crate) async fn one_of_many(&self) -> Result<Switchboard> {
+        self.worker(&["--database", &self.books]).await
     }
 
     /// The same for a process of its own making.
@@ -103,7 +109,7 @@ pub(crate) fn status(id: &str, minute: u32) -> String {
 
 /// The transactions in a worker's books.
 pub(crate) async fn transactions(worker: &Switchboard) -> Result<Vec<Value>> {
-    let list = worker.run(&["transactions", "--json"]).await?.json()?;
+    let list = worker.run(&["transactions", "--json", "--limit", "1000"]).await?.json()?;
     Ok(list["transactions"].as_array().context("no list")?.clone())
 }
 

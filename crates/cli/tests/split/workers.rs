@@ -78,6 +78,38 @@ async fn s01_all_workers_gone_for_five_seconds_cost_no_call_and_no_socket() -> R
     Ok(())
 }
 
+/// One of two dies or freezes under load: the other one has each call done, once, and the one that wakes changes nothing.
+#[tokio::test]
+async fn s01_what_a_killed_or_frozen_worker_had_is_done_by_the_other_one_once() -> Result<()> {
+    let Some(place) = Installation::new("split::two-workers").await? else { return Ok(()) };
+    let gateway = place.gateway(&[]).await?;
+    let (mut first, second) = (place.one_of_many().await?, place.one_of_many().await?);
+    let mut stations = Vec::new();
+    for number in 0..10 {
+        stations.push(booted(&gateway, &format!("CP{number}")).await?);
+    }
+    for minute in 0..6 {
+        let id = format!("s{minute}");
+        match minute {
+            1 => first.freeze()?,
+            3 => first.thaw()?,
+            4 => first.kill().await?,
+            _ => {}
+        }
+        for station in &mut stations {
+            station.send(&start(&id, minute)).await?;
+        }
+        for station in &mut stations {
+            let answer: Value = serde_json::from_str(&station.receive().await?)?;
+            ensure!(answer[0] == 3 && answer[1] == id, "{minute}: {answer}");
+        }
+    }
+    let list = transactions(&second).await?;
+    ensure!(list.len() == 6 * stations.len(), "{} transactions of {}", list.len(), 6 * stations.len());
+    metric_at_least(&gateway, AGAIN, 1.0).await?;
+    Ok(())
+}
+
 /// S10: what it says when it wakes is for a call that has ended.
 #[tokio::test]
 async fn s10_the_late_answer_of_a_worker_that_was_frozen_is_dropped_and_counted() -> Result<()> {
