@@ -266,6 +266,7 @@ impl Bus for Http {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
+            repeatable: self.0.config.idempotent,
             body_bytes_max: crate::BODY_BYTES_MAX,
         }
     }

@@ -34,7 +34,7 @@ async fn cell(name: &str, bus: Bus) -> Result<()> {
 }
 
 macro_rules! cells {
-    ($($test:ident: $cell:literal, $bus:ident;)*) => {$(
+    ($(fn $test:ident() = $cell:literal, $bus:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() -> Result<()> {
             cell($cell, Bus::$bus).await
@@ -43,12 +43,12 @@ macro_rules! cells {
 }
 
 cells! {
-    s01_a_worker_is_killed_and_another_answers: "worker-kill", Nats;
-    s10_a_frozen_worker_that_goes_on_disturbs_nobody: "worker-freeze", Nats;
-    s01_all_workers_are_gone_for_less_than_an_answer_may_take: "workers-away-20s", Nats;
-    s05_a_gateway_is_killed_while_another_stands: "gateway-kill", Nats;
-    s02_the_lines_of_the_workers_break: "cut-worker-broker", Nats;
-    s04_the_broker_is_killed: "broker-kill", Amqp;
-    s04_the_broker_is_restarted: "broker-restart", Mqtt;
-    the_directory_is_restarted_and_no_socket_closes: "directory-restart", Nats;
+    fn s01_a_worker_is_killed_and_another_answers() = "worker-kill", Nats;
+    fn s10_a_frozen_worker_that_goes_on_disturbs_nobody() = "worker-freeze", Nats;
+    fn s01_all_workers_are_gone_for_less_than_an_answer_may_take() = "workers-away-20s", Nats;
+    fn s05_a_gateway_is_killed_while_another_stands() = "gateway-kill", Nats;
+    fn s02_the_lines_of_the_workers_break() = "cut-worker-broker", Nats;
+    fn s04_the_broker_is_killed() = "broker-kill", Amqp;
+    fn s04_the_broker_is_restarted() = "broker-restart", Mqtt;
+    fn the_directory_is_restarted_and_no_socket_closes() = "directory-restart", Nats;
 }
