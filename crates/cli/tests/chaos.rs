@@ -3,6 +3,8 @@
 //! One after the other, as the servers of others are shared, and killed. How long stations waited is told and not judged
 //! here: that depends on the machine.
 
+#![expect(clippy::print_stdout, reason = "what a cell found is shown beside its test")]
+
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::sync::LazyLock;
