@@ -312,7 +312,7 @@ mod tests {
         let nobody = all(b"HMSG r 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n").unwrap();
         let [Op::Message(message)] = nobody.as_slice() else { panic!("{nobody:?}") };
         assert_eq!((message.status, message.payload.len()), (Some(NOBODY_LISTENS), 0));
-        let text = b"HMSG s 1 r 29 32\r\nNATS/1.0\r\nA: b c \r\nD:e:f\r\n\r\nxyz\r\n";
+        let text = b"HMSG s 1 r 28 31\r\nNATS/1.0\r\nA: b c \r\nD:e:f\r\n\r\nxyz\r\n";
         let ops = all(text).unwrap();
         let [Op::Message(message)] = ops.as_slice() else { panic!("{ops:?}") };
         assert_eq!(message.headers().collect::<Vec<_>>(), [("A", "b c"), ("D", "e:f")]);

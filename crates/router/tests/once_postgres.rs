@@ -41,9 +41,8 @@ async fn open(url: &str) -> Db {
     client
         .batch_execute(
             "SET lock_timeout = '20s';
-            SELECT pg_advisory_lock(1);
-            CREATE TABLE IF NOT EXISTS effects (station TEXT, generation BIGINT, seq BIGINT);
-            SELECT pg_advisory_unlock(1)",
+            SELECT pg_advisory_xact_lock(1);
+            CREATE TABLE IF NOT EXISTS effects (station TEXT, generation BIGINT, seq BIGINT)",
         )
         .await
         .unwrap();
