@@ -132,7 +132,7 @@ mod tests {
 
     /// Takes everything there is, by the methods that fit.
     fn walk(cursor: &mut Cursor<'_>, depth: u32) -> Result<(), NotJson> {
-        if depth % 2 == 0 {
+        if depth.is_multiple_of(2) {
             cursor.members(|_, value| walk(value, depth + 1))?;
         } else {
             cursor.items(|item| walk(item, depth + 1))?;
