@@ -27,7 +27,7 @@ pub(super) struct Replay {
 const HEAD_BYTES: usize = 4 + 8 + 4 + 2;
 
 /// So many calls of a connection at most are recognised.
-const ANSWERS_MAX: u8 = 16;
+const ANSWERS_MAX: u8 = 8;
 
 /// What a CALLRESULT begins with; the id follows.
 const RESULT: &str = "[3,";
