@@ -238,6 +238,16 @@ impl Desk {
         }
     }
 
+    /// A worker has died, and what it had not named yet may be lost with it. However patient we are otherwise, the workers
+    /// are asked now.
+    pub fn handle_worker_gone(&mut self, now: Instant, presence: &impl Presence, rules: &Rules) {
+        let Some(hand) = &mut self.hand else { return };
+        if let State::HandedOver { check, .. } = &mut hand.state {
+            *check = now.min(*check);
+            self.handle_timeout(now, presence, rules);
+        }
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, presence: &impl Presence, rules: &Rules) {
         let Some(hand) = &mut self.hand else { return };
@@ -561,6 +571,46 @@ mod tests {
     }
 
     #[test]
+    fn s01_a_worker_that_dies_is_found_out_however_patient_we_are() {
+        let start = start();
+        let patience = Duration::from_secs(5);
+        let gone = start + milliseconds(1_100);
+        // Nobody has it: at once. Somebody had no time yet to say so: as soon as he had. Somebody has it: not at all.
+        let sure = |_: Instant, _: Instant| Holding::Lost;
+        let unsure = |_: Instant, now: Instant| {
+            if now < gone + milliseconds(125) {
+                Holding::Unsure(gone + milliseconds(125))
+            } else {
+                Holding::Lost
+            }
+        };
+        for (presence, waits) in [(&sure as &dyn Fn(Instant, Instant) -> Holding, 0), (&unsure, 125)] {
+            let presence = |since: Instant, now: Instant| presence(since, now);
+            let mut desk = taken(Class::Other, start);
+            desk.handle_published(1, Published::Taken, patience, start);
+            desk.handle_worker_gone(gone, &presence, &rules());
+            let (action, then) = run(&mut desk, gone, &presence);
+            assert!(matches!(action, Action::HandOver { attempt: 2, .. }), "{action:?}");
+            assert_eq!((then - gone).as_millis(), waits);
+        }
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, patience, start);
+        desk.handle_worker_gone(gone, &|_: Instant, _: Instant| Holding::Held, &rules());
+        assert_eq!(desk.poll_action(), None);
+        // What is with nobody is not pressed.
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Later, patience, start);
+        desk.handle_worker_gone(start, &lost, &rules());
+        assert_eq!(desk.poll_action(), None);
+        // Nor what only one may ever have.
+        let once = Rules { repeatable: false, ..rules() };
+        let mut desk = taken(Class::Other, start);
+        desk.handle_published(1, Published::Taken, patience, start);
+        desk.handle_worker_gone(gone, &lost, &once);
+        assert_eq!(desk.poll_action(), None);
+    }
+
+    #[test]
     fn an_unsure_worker_is_asked_again() {
         let start = start();
         let mut desk = taken(Class::Other, start);
@@ -679,6 +729,7 @@ mod tests {
         Answer { offset: u64 },
         Returned { offset: u32 },
         BusBack,
+        WorkerGone,
         Journalled(bool),
         Wait(u64),
         WaitUntilDue,
@@ -692,6 +743,7 @@ mod tests {
             (0..4_u64).prop_map(|offset| Step::Answer { offset }),
             (0..2_u32).prop_map(|offset| Step::Returned { offset }),
             Just(Step::BusBack),
+            Just(Step::WorkerGone),
             any::<bool>().prop_map(Step::Journalled),
             (0..8_000_u64).prop_map(Step::Wait),
             Just(Step::WaitUntilDue),
@@ -783,6 +835,7 @@ mod tests {
                         }
                         Some(Step::Returned { offset }) => desk.handle_returned(seq, attempts + offset, now),
                         Some(Step::BusBack) => desk.handle_bus_back(now, &rules),
+                        Some(Step::WorkerGone) => desk.handle_worker_gone(now, &presence, &rules),
                         Some(Step::Journalled(written)) => desk.handle_journalled(written, &rules),
                         Some(Step::Wait(wait)) => {
                             now += milliseconds(wait);

@@ -93,8 +93,9 @@ pub(crate) struct Conversation<'a, S> {
     liveness: Liveness,
     /// The call that the desk has in hand.
     called: Option<Called>,
-    /// When the call in hand was handed over last.
-    handed_over: Instant,
+    /// When the call in hand was handed over for the first time, if how long its answer takes tells how long processing
+    /// takes: not if nobody was there to take it, or something died meanwhile.
+    timed: Option<Instant>,
     publishing: Option<(u32, BoxFuture<'a, Result<(), PublishError>>)>,
     /// Requests to the directory, one after another.
     errands: VecDeque<BoxFuture<'a, Finished>>,
@@ -132,7 +133,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
             desk: Desk::new(),
             liveness: Liveness::new(now, Shared::share(&handle.key), &shared.liveness),
             called: None,
-            handed_over: now,
+            timed: None,
             publishing: None,
             errands: VecDeque::new(),
             sends: None,
@@ -388,7 +389,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         metadata.remaining = Some(remaining);
         metadata.attempt = attempt;
         let envelope = Envelope::new(metadata, called.frame.clone().into_bytes());
-        self.handed_over = now;
+        if attempt == 1 {
+            self.timed = Some(now);
+        }
         self.publishing = Some((attempt, self.shared.bus.publish(self.call_address(), envelope)));
     }
 
@@ -411,6 +414,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                         if !matches!(error, PublishError::Busy) {
                             self.shared.processing_is_away(now);
                         }
+                        self.timed = None;
                         Published::Later
                     }
                 }
@@ -496,8 +500,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
 
     fn handle_parcel(&mut self, parcel: Parcel, now: Instant) {
         match parcel {
-            Parcel::Answer { seq, frame, registration } => self.handle_answer(seq, frame, registration, now),
-            Parcel::Returned { seq, attempt } => self.desk.handle_returned(seq, attempt, now),
+            Parcel::Answer { seq, attempt, frame, registration } => {
+                self.handle_answer(seq, attempt, frame, registration, now);
+            }
+            Parcel::Returned { seq, attempt } => {
+                self.timed = None;
+                self.desk.handle_returned(seq, attempt, now);
+            }
             Parcel::Command(envelope) => self.handle_command(*envelope, now),
             Parcel::Unanswered(frame) => {
                 if let Err(error) = self.connection.send_unanswered(frame) {
@@ -513,7 +522,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                 if self.shared.rules.repeatable {
                     self.publishing = None;
                 }
+                self.timed = None;
                 self.desk.handle_bus_back(now, &self.shared.rules);
+            }
+            Parcel::WorkerGone => {
+                self.timed = None;
+                let presence = Named { shared: self.shared, handle: self.handle };
+                self.desk.handle_worker_gone(now, &presence, &self.shared.rules);
             }
             Parcel::Replaced => self.end(End::ours(
                 Cause::Replaced,
@@ -526,7 +541,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         }
     }
 
-    fn handle_answer(&mut self, seq: u64, frame: Bytes, registration: Option<Registration>, now: Instant) {
+    fn handle_answer(
+        &mut self,
+        seq: u64,
+        attempt: u32,
+        frame: Bytes,
+        registration: Option<Registration>,
+        now: Instant,
+    ) {
         if !self.desk.handle_answer(seq) {
             if frame.is_empty() && self.sends.as_mut().is_some_and(|sends| sends.acknowledge(seq)) {
                 self.shared.processing_is_back();
@@ -541,7 +563,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         let Some(called) = self.called.take() else { return };
         self.publishing = None;
         self.shared.processing_is_back();
-        self.shared.patience.record(now.saturating_duration_since(self.handed_over));
+        // Of a later attempt it is not known how much of the time the first one was lost for.
+        if let Some(handed_over) = self.timed.filter(|_| attempt <= 1) {
+            self.shared.patience.record(now.saturating_duration_since(handed_over));
+        }
         self.shared.metrics.answered(now.saturating_duration_since(called.received));
         // Before the answer is written: it may release commands.
         if let Some(registration) = registration {

@@ -117,6 +117,7 @@ impl Gateway {
         beside.spawn(housekeeping::keep_lease(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::tick(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::watch_bus(Arc::clone(shared), end.clone()));
+        beside.spawn(housekeeping::watch_workers(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::sweep_connections(Arc::clone(shared), end.clone()));
         beside.spawn(journal::work_off(Arc::clone(shared), end.clone()));
         let accepting = beside.spawn(listen::accept(Arc::clone(shared), listener, end.clone()));

@@ -65,7 +65,7 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         let now = now();
         follow_the_clock(&shared, now).await;
         shared.tell_again(now);
-        let p99 = shared.patience.reckon(seconds.is_multiple_of(10));
+        let p99 = shared.patience.reckon();
         shared.metrics.answer_p99_seconds.set(p99.as_secs_f64());
         shared.metrics.workers.set(i64::try_from(shared.workers.alive(now)).unwrap_or(i64::MAX));
         if seconds.is_multiple_of(10) {
@@ -183,6 +183,31 @@ pub(crate) async fn watch_bus(shared: Arc<Shared>, stop: CancellationToken) {
             }
         }
         before = present;
+    }
+}
+
+/// Finds out when a worker has died, and has those asked who wait for answers: by how long processing takes lately they
+/// might wait for long.
+pub(crate) async fn watch_workers(shared: Arc<Shared>, stop: CancellationToken) {
+    let bus = shared.bus.state();
+    let beat = shared.config.beat.max(Duration::from_millis(1));
+    loop {
+        let (_, next) = shared.workers.bury(now());
+        let due = next.unwrap_or_else(|| now() + beat);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep_until((due + Duration::from_millis(1)).into()) => {}
+        }
+        if now().saturating_duration_since(due) > beat {
+            // It was this process that stood still: what the workers said meanwhile is yet to be read.
+            tokio::time::sleep(beat).await;
+        }
+        let (gone, _) = shared.workers.bury(now());
+        // While the bus is away, nothing is heard of anybody.
+        if gone > 0 && *bus.borrow() == State::Connected {
+            tracing::warn!(gone, "workers have died, or are not heard of any more");
+            shared.registry.tell_worker_gone();
+        }
     }
 }
 

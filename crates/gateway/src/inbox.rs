@@ -77,7 +77,7 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
 }
 
 fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
-    let Metadata { seq, registration, journal, connection, .. } = *envelope.metadata;
+    let Metadata { seq, attempt, registration, journal, connection, .. } = *envelope.metadata;
     if let Some(id) = journal {
         if !shared.journal.answer(id, key, seq, envelope.body) {
             shared.metrics.answers_late.inc();
@@ -89,7 +89,7 @@ fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
         shared.metrics.answers_late.inc();
         return;
     };
-    if handle.post(Parcel::Answer { seq, frame: envelope.body, registration }).is_err() {
+    if handle.post(Parcel::Answer { seq, attempt, frame: envelope.body, registration }).is_err() {
         shared.metrics.answers_late.inc();
     }
 }

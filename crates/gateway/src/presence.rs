@@ -70,6 +70,15 @@ impl Workers {
         if unsure { Holding::Unsure(now + self.beat / 4) } else { Holding::Lost }
     }
 
+    /// Forgets those that have died. How many did, and when the next one would if it gave no sign until then.
+    pub(crate) fn bury(&self, now: Instant) -> (usize, Option<Instant>) {
+        let mut known = self.lock();
+        let before = known.len();
+        known.retain(|_, worker| now.saturating_duration_since(worker.heard) <= self.silence());
+        let next = known.values().map(|worker| worker.heard + self.silence()).min();
+        (before - known.len(), next)
+    }
+
     /// How many are alive.
     pub(crate) fn alive(&self, now: Instant) -> usize {
         let known = self.lock();
@@ -120,6 +129,22 @@ mod tests {
         // It died: within a second and a bit the call counts as lost.
         assert_eq!(workers.holding(CALL, start, start + milliseconds(1_830)), Holding::Lost);
         assert_eq!(workers.alive(start + milliseconds(1_830)), 0);
+    }
+
+    #[test]
+    fn a_dead_worker_is_buried_once_and_as_soon_as_it_can_be_known() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        assert_eq!(workers.bury(start), (0, None));
+        beat(&workers, "a", &[], start);
+        beat(&workers, "b", &[], start + milliseconds(400));
+        let known = start + milliseconds(1_125);
+        assert_eq!(workers.bury(start + milliseconds(400)), (0, Some(known)));
+        assert_eq!(workers.bury(known), (0, Some(known)));
+        assert_eq!(workers.bury(known + milliseconds(1)), (1, Some(known + milliseconds(400))));
+        assert_eq!(workers.bury(known + milliseconds(2)), (0, Some(known + milliseconds(400))));
+        beat(&workers, "a", &[], known + milliseconds(2));
+        assert_eq!(workers.alive(known + milliseconds(3)), 2);
     }
 
     #[test]

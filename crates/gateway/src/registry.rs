@@ -19,7 +19,7 @@ use switchboard_rpc::Version;
 #[derive(Debug)]
 pub(crate) enum Parcel {
     /// Processing answers a call.
-    Answer { seq: u64, frame: Bytes, registration: Option<Registration> },
+    Answer { seq: u64, attempt: u32, frame: Bytes, registration: Option<Registration> },
     /// Nobody took this attempt to hand a call over.
     Returned { seq: u64, attempt: u32 },
     /// A command for the station, or its cancellation.
@@ -30,6 +30,8 @@ pub(crate) enum Parcel {
     Outbox,
     /// The bus is back.
     BusBack,
+    /// A worker has died.
+    WorkerGone,
     /// End: a newer connection of the station took its place.
     Replaced,
     /// End as soon as nothing is in hand.
@@ -61,7 +63,7 @@ impl Handle {
         let bound = match parcel {
             Parcel::Command(_) | Parcel::Unanswered(_) => COMMANDS_MAX,
             Parcel::Answer { .. } | Parcel::Returned { .. } => COMMANDS_MAX + ANSWERS_MAX,
-            Parcel::Outbox | Parcel::BusBack => COMMANDS_MAX + ANSWERS_MAX + 8,
+            Parcel::Outbox | Parcel::BusBack | Parcel::WorkerGone => COMMANDS_MAX + ANSWERS_MAX + 8,
             Parcel::Replaced | Parcel::Drain => COMMANDS_MAX + ANSWERS_MAX + 16,
         };
         self.mailbox.post(parcel, bound)
@@ -182,10 +184,19 @@ impl Registry {
 
     /// The bus is back: whoever waits for it hands its call over again.
     pub(crate) fn tell_bus_back(&self) {
+        self.tell_who_waits(|| Parcel::BusBack);
+    }
+
+    /// A worker has died: whoever waits for an answer asks whether that was with it.
+    pub(crate) fn tell_worker_gone(&self) {
+        self.tell_who_waits(|| Parcel::WorkerGone);
+    }
+
+    fn tell_who_waits(&self, news: impl Fn() -> Parcel) {
         for handle in self.all() {
             if handle.waits_for_bus.load(Ordering::Relaxed) {
                 // A full mailbox is read soon; then its desk's own timer does the same.
-                drop(handle.post(Parcel::BusBack));
+                drop(handle.post(news()));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::moody::Moody;
 use crate::support::{Processing, Reply, World, answer, id, key, until, within};
 use std::{sync::Arc, time::Duration};
-use switchboard_bus::{Address, Bus as _, ConnectionKey, Envelope, InProcess, Kind, Metadata, presence};
+use switchboard_bus::{ConnectionKey, InProcess, Kind};
 use switchboard_directory::{Directory as _, JournalEntry};
 use switchboard_gateway::BillingDeadline;
 use switchboard_rpc::Version;
@@ -42,6 +42,25 @@ async fn s01_a_call_that_a_dead_worker_took_is_handed_over_again() {
     answer(&world.bus, &first, r#"[3,"1",{"late":true}]"#.to_owned(), None);
     until("it is counted", || world.metric("answers_late_total") >= 1.0).await;
     assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
+}
+
+#[tokio::test]
+async fn s01_a_worker_that_falls_silent_is_not_waited_for_however_patient_the_gateway_is() {
+    let world = World::start(|config| {
+        config.patience_min = Duration::from_secs(20);
+        config.beat = Duration::from_millis(50);
+    })
+    .await;
+    let dies = world.processing(|_| Reply::Nothing).await;
+    world.sign_of_life("dies").await;
+    let mut station = world.station("A").await;
+    station.send(HEARTBEAT).await;
+    until("it is taken", || dies.count() == 1).await;
+    drop(dies);
+    let processing = world.obliging().await;
+    let answered = tokio::time::timeout(Duration::from_secs(15), station.receive()).await;
+    assert_eq!(answered.expect("long before patience is over"), r#"[3,"1",{}]"#);
+    assert_eq!(processing.call(0).metadata.attempt, 2);
 }
 
 #[tokio::test]
@@ -266,9 +285,6 @@ async fn a_workers_sign_of_life_opens_the_door_although_no_station_is_left_to_fi
     .await;
     drop(station);
     until("it is gone", || world.gateway.connections() == 0).await;
-    let mut metadata = Metadata::new(Kind::Presence);
-    metadata.worker = Some("worker-1".into());
-    let envelope = Envelope::new(metadata, presence::body([].into_iter()));
-    world.bus.publish(Address::Presence, envelope).await.unwrap();
+    world.sign_of_life("worker-1").await;
     assert!(world.upgrade("/ocpp/B", protocol).await.0.starts_with("HTTP/1.1 101"));
 }

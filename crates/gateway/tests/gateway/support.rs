@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{
-    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, Registration,
+    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, Registration, presence,
     Subscribed, Subscription, Topic,
 };
 use switchboard_directory::{Account, Directory as _, Locations, StationKey, password};
@@ -122,6 +122,14 @@ impl World {
     /// Processing that answers each call with `{}`.
     pub(crate) async fn obliging(&self) -> Processing {
         self.processing(|_| Reply::payload("{}")).await
+    }
+
+    /// A worker says that it is there, with nothing in hand.
+    pub(crate) async fn sign_of_life(&self, worker: &'static str) {
+        let mut metadata = Metadata::new(Kind::Presence);
+        metadata.worker = Some(worker.into());
+        let envelope = Envelope::new(metadata, presence::body([]));
+        self.bus.publish(Address::Presence, envelope).await.unwrap();
     }
 
     pub(crate) async fn commander(&self) -> Commander {
