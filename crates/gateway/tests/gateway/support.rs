@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{
-    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, Registration, presence,
-    Subscribed, Subscription, Topic,
+    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, Registration,
+    Subscribed, Subscription, Topic, presence,
 };
 use switchboard_directory::{Account, Directory as _, Locations, StationKey, password};
 use switchboard_gateway::{Config, Gateway, UnknownStations, WallClock};
