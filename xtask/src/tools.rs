@@ -29,7 +29,7 @@ enum Source {
 const TOOLS: &[Tool] = &[
     Tool {
         name: "Python 3 with venv",
-        needed_for: "the Python charger, the official schemas and the judge of the generated types",
+        needed_for: "the Python charger and workers, the official schemas and the judge of the generated types",
         source: Source::Debian {
             packages: &["python3", "python3-venv"],
             probe: &["python3", "-c", "import venv, ensurepip"],
@@ -84,7 +84,7 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         name: "PyPI packages (ocpp, websockets, jsonschema, brokers' clients)",
-        needed_for: "the Python charger, the official schemas and the judge of the generated types",
+        needed_for: "the Python charger and workers, the official schemas and the judge of the generated types",
         source: Source::Python,
     },
     Tool {

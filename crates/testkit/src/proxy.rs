@@ -23,6 +23,8 @@ pub struct Proxy {
 struct Line {
     /// Bytes stay where they are.
     held: bool,
+    /// The same for what those say who have come, while they are still told what the server says.
+    comers_held: bool,
     /// Whoever comes is sent away.
     refused: bool,
     /// How much later bytes arrive.
@@ -66,6 +68,11 @@ impl Proxy {
         self.line.send_modify(|line| line.held = held);
     }
 
+    /// Keeps back what those say who have come, or lets it go on. What the server says still reaches them.
+    pub fn hold_what_comers_say(&self, held: bool) {
+        self.line.send_modify(|line| line.comers_held = held);
+    }
+
     /// Cuts all connections that there are. New ones are passed on again.
     pub fn cut(&self) {
         self.line.send_modify(|line| line.cuts += 1);
@@ -100,11 +107,19 @@ async fn connect(comer: TcpStream, server: SocketAddr, lines: Arc<watch::Sender<
     }
     let (from_comer, to_comer) = comer.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::spawn(pass_on(from_comer, to_server, lines.subscribe(), cuts));
-    tokio::spawn(pass_on(from_server, to_comer, lines.subscribe(), cuts));
+    tokio::spawn(pass_on(from_comer, to_server, lines.subscribe(), cuts, |line| {
+        line.held || line.comers_held
+    }));
+    tokio::spawn(pass_on(from_server, to_comer, lines.subscribe(), cuts, |line| line.held));
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::Receiver<Line>, cuts: u64) {
+async fn pass_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: watch::Receiver<Line>,
+    cuts: u64,
+    is_held: fn(&Line) -> bool,
+) {
     let (pieces, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY_MAX);
     let (mut held, mut cut) = (line.clone(), line.clone());
     let reading = async move {
@@ -124,7 +139,7 @@ async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: watch::R
     let writing = async move {
         while let Some((at, bytes)) = due.recv().await {
             sleep_until(at).await;
-            let free = held.wait_for(|line| !line.held).await.is_ok();
+            let free = held.wait_for(|line| !is_held(line)).await.is_ok();
             if !free || to.write_all(&bytes).await.is_err() {
                 return;
             }
