@@ -110,6 +110,10 @@ impl Dialling {
         if !info.headers {
             return Err(DialError::Old { endpoint: name, version: info.version });
         }
+        if endpoint.scheme.tls && !read.is_empty() {
+            // Said in the clear by who knows whom, and it would be taken for what the server says under TLS.
+            return Err(speech(&name, "it says more than it may before TLS begins"));
+        }
         if let (true, Some(tls)) = (endpoint.scheme.tls, &self.tls) {
             stream = secure(tls, endpoint, stream).await.map_err(reach)?;
         }
@@ -143,7 +147,7 @@ impl Dialling {
                 Op::Error(reason) => return Err(DialError::Refused { endpoint: name, reason }),
                 Op::Ping => stream.write_all(b"PONG\r\n").await.map_err(reach)?,
                 Op::Info(_) | Op::Ok => {}
-                Op::Message(_) => return Err(speech(&name, "a message before anything was asked for")),
+                Op::Message(_) | Op::Unreadable => return Err(speech(&name, "a message before anything was asked for")),
             }
         }
         let has_others = self.endpoints.len() > 1;

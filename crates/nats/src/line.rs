@@ -43,6 +43,14 @@ pub enum PublishError {
     /// More waits to be written than may.
     #[error("the NATS server takes no more at the moment")]
     Busy,
+    /// Its subjects are longer than servers take, which hang up on whoever says them: they may be made of what others said.
+    #[error("subjects of {bytes} bytes exceed the limit of {limit}")]
+    Subject {
+        /// Its own, and that for the answer.
+        bytes: usize,
+        /// What fits into a line of the protocol.
+        limit: usize,
+    },
     /// It is larger than the server takes.
     #[error("a message of {bytes} bytes exceeds the server's limit of {limit}")]
     TooLarge {
@@ -98,7 +106,7 @@ pub(crate) struct Shared {
     takers: Mutex<HashMap<u64, Arc<Subscribed>>>,
     pub(crate) state: watch::Sender<State>,
     /// What the server last said about itself.
-    pub(crate) info: Mutex<Info>,
+    info: Mutex<Info>,
     next_sid: AtomicU64,
     max_payload: AtomicUsize,
 }
@@ -198,8 +206,12 @@ impl Line {
     ) -> Result<(), PublishError> {
         let bytes = writer.header_bytes() + payload.len();
         let limit = self.max_payload();
+        let subject_bytes = subject.len() + reply.map_or(0, str::len);
         let mut out = lock(&self.shared.out);
         let fault = match out.phase {
+            Phase::Connected if subject_bytes > SUBJECT_BYTES_MAX => {
+                Some(PublishError::Subject { bytes: subject_bytes, limit: SUBJECT_BYTES_MAX })
+            }
             Phase::Connected if bytes > limit => Some(PublishError::TooLarge { bytes, limit }),
             Phase::Connected if out.buffer.len() > OUT_BYTES_MAX => Some(PublishError::Busy),
             Phase::Connected => None,
@@ -229,6 +241,12 @@ impl Line {
         group: Option<&str>,
         taker: Arc<dyn Taker>,
     ) -> Result<Listening, SubscribeError> {
+        if subject.len() > SUBJECT_BYTES_MAX {
+            return Err(SubscribeError::Refused(format!(
+                "a subject of {} bytes is longer than servers take",
+                subject.len()
+            )));
+        }
         let sid = self.shared.next_sid.fetch_add(1, Ordering::Relaxed);
         let subscribed = Arc::new(Subscribed {
             subject: subject.into(),
@@ -329,9 +347,10 @@ impl Out {
 /// For the task of the connection.
 impl Shared {
     /// A new connection: everything that is subscribed, to be written first. What it confirms with a pong.
-    pub(crate) fn begin_again(&self, info: &Info) -> BytesMut {
+    pub(crate) fn begin_again(&self) -> BytesMut {
         let mut out = lock(&self.out);
-        self.max_payload.store(info.max_payload, Ordering::Relaxed);
+        // Ends of subscriptions that this connection never hears of.
+        out.buffer.clear();
         let mut text = BytesMut::new();
         for (sid, subscribed) in &*lock(&self.takers) {
             protocol::subscribe(&subscribed.subject, subscribed.group.as_deref(), *sid, &mut text);
@@ -339,6 +358,13 @@ impl Shared {
         text.extend_from_slice(PING);
         out.pongs = VecDeque::from([None]);
         text
+    }
+
+    /// The server says something about itself.
+    pub(crate) fn know(&self, info: Info) {
+        let max_payload = if info.max_payload == 0 { MAX_PAYLOAD_DEFAULT } else { info.max_payload };
+        self.max_payload.store(max_payload, Ordering::Relaxed);
+        *lock(&self.info) = info;
     }
 
     /// The server has all subscriptions again.
@@ -413,9 +439,15 @@ impl Shared {
         }
     }
 
-    /// Says something of the connection's own.
-    pub(crate) fn say(&self, text: &[u8]) {
-        lock(&self.out).buffer.extend_from_slice(text);
+    /// Answers a ping; not where the server asks and asks and takes nothing.
+    pub(crate) fn pong_back(&self) -> Result<(), &'static str> {
+        let mut out = lock(&self.out);
+        // One message above what publishers may leave there is usual.
+        if out.buffer.len() > OUT_BYTES_MAX + protocol::MESSAGE_BYTES_MAX {
+            return Err("the server asks for signs of life and takes none");
+        }
+        out.buffer.extend_from_slice(PONG);
+        Ok(())
     }
 
     /// Pings for a sign of life.
@@ -458,7 +490,8 @@ impl Drop for Listening {
         let taken = {
             let mut out = lock(&shared.out);
             let taken = lock(&shared.takers).remove(&self.sid);
-            if taken.is_some() && out.phase == Phase::Connected {
+            // Also while a connection is only being restored: it may have been told of the subscription.
+            if taken.is_some() && matches!(out.phase, Phase::Connected | Phase::Away) {
                 protocol::unsubscribe(self.sid, &mut out.buffer);
                 wake(out.task.take());
             }
@@ -539,6 +572,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What servers allow unless they are told otherwise.
 const MAX_PAYLOAD_DEFAULT: usize = 1024 * 1024;
 const PING: &[u8] = b"PING\r\n";
+const PONG: &[u8] = b"PONG\r\n";
+/// Servers take lines of 4,096 bytes; the rest is for the verb and the numbers.
+const SUBJECT_BYTES_MAX: usize = 4096 - 64;
 /// What may wait to be written: a server that does not read is soon taken for away, and until then it is busy.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long closing waits until all is written.

@@ -6,6 +6,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub enum Op {
     Error(String),
     /// Something for a subscription.
     Message(Message),
+    /// Something for a subscription that somebody has published and nobody can read: its subject or its headers are no
+    /// text. Servers pass such things on unseen, so that it is not the server's fault, nor a reason to leave it.
+    Unreadable,
 }
 
 /// What a server says about itself, as far as it matters here.
@@ -128,7 +132,7 @@ pub fn next(buffer: &mut BytesMut) -> Result<Option<Op>, Nonsense> {
 
 /// `MSG subject sid [reply] bytes` or `HMSG subject sid [reply] header-bytes all-bytes`, and that many bytes.
 fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Option<Op>, Nonsense> {
-    let line = std::str::from_utf8(&buffer[..end]).map_err(|_| Nonsense("a subject that is not UTF-8"))?;
+    let line = String::from_utf8_lossy(&buffer[..end]);
     let mut words = line.split_ascii_whitespace().skip(1);
     let (Some(subject), Some(sid)) = (words.next(), words.next()) else { return Err(A_MESSAGE) };
     let mut rest = [""; 3];
@@ -165,16 +169,24 @@ fn message(buffer: &mut BytesMut, end: usize, has_headers: bool) -> Result<Optio
     if !rest.starts_with(b"\r\n") {
         return Err(Nonsense("a message that does not end where it should"));
     }
+    let mut is_readable = matches!(line, Cow::Borrowed(_));
     if has_headers {
-        let text = std::str::from_utf8(headers).map_err(|_| Nonsense("headers that are not UTF-8"))?;
-        let (first, lines) = text.split_once("\r\n").unwrap_or((text, ""));
-        let status = first.strip_prefix("NATS/1.0").ok_or(Nonsense("headers of another version"))?;
-        message.status = status.split_ascii_whitespace().next().and_then(|status| status.parse().ok());
-        message.headers = lines.into();
+        match status_and_lines(headers) {
+            Some((status, lines)) => (message.status, message.headers) = (status, lines.into()),
+            None => is_readable = false,
+        }
     }
     message.payload = Bytes::copy_from_slice(payload);
     buffer.advance(begin + all_bytes + 2);
-    Ok(Some(Op::Message(message)))
+    Ok(Some(if is_readable { Op::Message(message) } else { Op::Unreadable }))
+}
+
+/// What the server says by a message, and the lines of its headers.
+fn status_and_lines(headers: &[u8]) -> Option<(Option<u16>, &str)> {
+    let text = std::str::from_utf8(headers).ok()?;
+    let (first, lines) = text.split_once("\r\n").unwrap_or((text, ""));
+    let status = first.strip_prefix("NATS/1.0")?;
+    Some((status.split_ascii_whitespace().next().and_then(|status| status.parse().ok()), lines))
 }
 
 fn size(word: &str) -> Result<usize, Nonsense> {
@@ -185,10 +197,10 @@ const A_MESSAGE: Nonsense = Nonsense("a message that cannot be read");
 /// No line of a server is longer: an INFO of a large cluster is a few KiB.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Servers allow 64 MiB at most.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Who we are and what we can, as it is said in `CONNECT`.
-#[derive(Clone, Debug, Serialize)]
+/// Who we are and what we can, as it is said in `CONNECT`. Not to be printed: it holds the credentials.
+#[derive(Serialize)]
 pub(crate) struct Hello<'a> {
     pub(crate) verbose: bool,
     pub(crate) pedantic: bool,
@@ -331,11 +343,23 @@ mod tests {
             b"MSG a 1 99999999999999\r\n",
             b"MSG a 1 1\r\nAB\r\n",
             b"HMSG a 1 5 1\r\nA\r\n",
-            b"HMSG a 1 4 4\r\nHTTP\r\n",
-            b"MSG \xff 1 1\r\nA\r\n",
+            b"MSG \xff 1\r\n",
             &[b'x'; LINE_BYTES_MAX + 1],
         ] {
             assert!(all(text).is_err(), "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    /// Whoever may publish could else part everybody who listens from the server.
+    #[test]
+    fn what_a_stranger_published_and_nobody_can_read_is_passed_over() {
+        for text in [
+            b"MSG \xff 1 1\r\nA\r\nPING\r\n".as_slice(),
+            b"MSG a 1 \xff 1\r\nA\r\nPING\r\n",
+            b"HMSG a 1 4 5\r\nHTTPA\r\nPING\r\n",
+            b"HMSG a 1 13 13\r\nNATS/1.0\r\nA:\xff\r\nPING\r\n",
+        ] {
+            assert_eq!(all(text).unwrap(), [Op::Unreadable, Op::Ping], "{}", String::from_utf8_lossy(text));
         }
     }
 

@@ -3,14 +3,14 @@
 use crate::{
     connecting::{Dialling, Greeted, Stream},
     line::{Shared, Turn},
-    protocol::{self, Info, Op},
+    protocol::{self, Op},
 };
 use bytes::{Buf as _, BytesMut};
 use std::{
     error::Error as _,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -42,8 +42,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut dialling: Dialling) {
         };
         let why = match dialled {
             Ok(greeted) => {
-                pause = PAUSE_MIN;
                 told = None;
+                let since = now();
                 let endpoint = greeted.endpoint.clone();
                 match serve(&shared, greeted).await {
                     End::Closed => break,
@@ -63,17 +63,21 @@ pub(crate) async fn run(shared: Arc<Shared>, mut dialling: Dialling) {
                     }
                 }
                 shared.lost();
-                continue;
+                if since.elapsed() >= LASTING {
+                    pause = PAUSE_MIN;
+                    continue;
+                }
+                None
             }
-            Err(error) => match error.source() {
+            Err(error) => Some(match error.source() {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
-            },
+            }),
         };
         // Once for each reason, not for each attempt.
-        if told.as_ref() != Some(&why) {
+        if why.is_some() && told != why {
             tracing::warn!(why, "waiting for NATS");
-            told = Some(why);
+            told = why;
         }
         tokio::select! {
             () = tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)) => {}
@@ -96,8 +100,8 @@ async fn serve(shared: &Arc<Shared>, greeted: Greeted) -> End {
         max_payload = info.max_payload,
         "connected to NATS"
     );
-    let write = shared.begin_again(&info);
-    know(shared, info);
+    shared.know(info);
+    let write = shared.begin_again();
     let mut connection = Connection {
         shared,
         stream: stream.as_mut(),
@@ -112,14 +116,10 @@ async fn serve(shared: &Arc<Shared>, greeted: Greeted) -> End {
     };
     let end = poll_fn(|context| connection.poll(context)).await;
     if end == End::Closed {
-        // It is gone either way.
-        drop(stream.shutdown().await);
+        // It is gone either way, also where the server takes no leave of us.
+        drop(tokio::time::timeout(LEAVE_MAX, stream.shutdown()).await);
     }
     end
-}
-
-fn know(shared: &Shared, info: Info) {
-    *shared.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
 }
 
 struct Connection<'a> {
@@ -188,7 +188,8 @@ impl Connection<'_> {
         while let Some(op) = protocol::next(&mut self.read).map_err(|error| End::Lost(error.to_string()))? {
             match op {
                 Op::Message(message) => self.shared.deliver(message),
-                Op::Ping => self.shared.say(b"PONG\r\n"),
+                Op::Unreadable => tracing::warn!("a message has a subject or headers that are no text; it is dropped"),
+                Op::Ping => self.shared.pong_back().map_err(|full| End::Lost(full.to_owned()))?,
                 Op::Pong => {
                     self.shared.pong();
                     if !self.restored {
@@ -199,7 +200,7 @@ impl Connection<'_> {
                 Op::Ok => {}
                 Op::Info(info) => {
                     let leaving = info.lame_duck && self.has_others;
-                    know(self.shared, *info);
+                    self.shared.know(*info);
                     if leaving {
                         return Err(End::Leaving);
                     }
@@ -277,6 +278,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a server may be silent before it is asked, and how long it then has.
 const KNOCK_AFTER: Duration = Duration::from_secs(2);
 const AWAY_AFTER: Duration = Duration::from_secs(3);
+/// A connection that ends sooner was of no use: the next is not made at once, or a server that throws us out would have
+/// us come back as fast as we can.
+const LASTING: Duration = Duration::from_secs(5);
+/// How long the end of TLS may take.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// Rounds of work before other tasks have their turn.
 const TURNS_MAX: usize = 32;
 /// What is read at once, if there is so much.
