@@ -54,7 +54,9 @@ pub(crate) async fn live(shared: Arc<Shared>) {
     };
     drop(members);
     // Nobody looks at the line any more: who waits for a subscription is told by what is dropped here.
-    drop(std::mem::take(&mut shared.lock().orders));
+    // Not under the lock: the drop of a consumer may do anything.
+    let orders = std::mem::take(&mut shared.lock().orders);
+    drop(orders);
     // Whoever closed it may have gone.
     closed.send(()).unwrap_or_default();
 }

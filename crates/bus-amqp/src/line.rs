@@ -21,7 +21,8 @@ pub(crate) struct Line {
     pub(crate) state: State,
     /// The connection's task runs, or has been woken: it will look at all this before it sleeps.
     pub(crate) awake: bool,
-    /// Frames to be sent. At most [`OUT_BYTES_MAX`] by publishers.
+    /// Frames to be sent. At most [`OUT_BYTES_MAX`] and one message by publishers; what the session itself says is said to a
+    /// broker that listens, or the connection ends at twice that.
     pub(crate) out: Vec<u8>,
     pub(crate) frame_max: usize,
     /// Deliveries that were dealt with. As many at most as the subscriptions allow in hand.

@@ -54,7 +54,8 @@ pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Res
         key: &key,
         mandatory: reply_to.is_some() && comes_back(to, envelope),
         reply_to: reply_to.as_deref(),
-        expiration_ms: metadata.remaining.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        // Beyond what RabbitMQ can count it would close the channel.
+        expiration_ms: metadata.remaining.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX)),
     };
     shared.tell(|line| {
         match line.state {

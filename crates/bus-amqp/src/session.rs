@@ -2,7 +2,7 @@
 //! consumers left on the [`Line`], and writes all of it in one go.
 
 use crate::connect::{Dialled, Stream};
-use crate::line::{Line, Order, Released, Shared};
+use crate::line::{Line, OUT_BYTES_MAX, Order, Released, Shared};
 use crate::publish;
 use crate::subscribe::{Channel, Member, Opened, Phase, hand_over, refusal};
 use crate::wire::{Content, Exchange, Frame, Header, Method, Writer, headers, heartbeat, take_frame};
@@ -75,6 +75,11 @@ pub(crate) async fn run(shared: &Arc<Shared>, dialled: Dialled, members: &mut Ve
     session.begin();
     let mut timer = Box::pin(sleep_until(session.beat_at));
     let end = std::future::poll_fn(|context| session.poll(context, timer.as_mut())).await;
+    // Lost while it was being closed is closed: nobody would ask for it a second time.
+    let end = match (end, session.closing.take()) {
+        (End::Lost(_), Some((told, _))) => End::Closed(told),
+        (end, _) => end,
+    };
     Ended { end, was_up: session.was_up }
 }
 
@@ -163,6 +168,9 @@ impl Session<'_> {
     fn turn(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
         let mut progress = self.read(context)?;
         progress |= self.collect();
+        if self.shared.lock().out.len() > 2 * OUT_BYTES_MAX {
+            return Err(End::Lost("the broker talks and takes nothing".to_owned()));
+        }
         self.on_time(Instant::now())?;
         progress |= self.write(context)?;
         if let Some((told, deadline)) = self.closing.take() {
@@ -243,8 +251,8 @@ impl Session<'_> {
 
     fn handle_connection(&mut self, method: Method<'_>) -> Result<(), End> {
         match method {
+            // It waits for our word or our leaving; we leave.
             Method::Close { code, text } => {
-                Writer::new(&mut self.shared.lock().out, 0).connection_close_ok();
                 Err(End::Lost(format!("the broker closed the connection with {code} {text}")))
             }
             Method::Blocked { reason } => {
@@ -418,7 +426,8 @@ impl Session<'_> {
             Order::Unsubscribe(id) => {
                 self.members.retain(|registered| registered.member.id != id);
                 self.again.retain(|(_, member)| member.id != id);
-                if let Some(channel) = self.channels.values_mut().find(|channel| channel.member.id == id) {
+                // There may be two of them: one whose queue was deleted, and the one that was made instead.
+                for channel in self.channels.values_mut().filter(|channel| channel.member.id == id) {
                     channel.leave(&mut shared.lock().out);
                 }
                 self.look_if_up();

@@ -223,6 +223,10 @@ impl Channel {
             }
             return Some(());
         }
+        if self.unacked.len() >= PREFETCH_MAX as usize {
+            // No broker gives more than was asked for.
+            return None;
+        }
         match content {
             Ok(envelope) if is_unbounded => hand_over(&self.member, envelope, Done::noop()),
             Ok(envelope) => {

@@ -299,6 +299,41 @@ async fn a_broker_that_is_short_of_memory_is_away_until_it_has_some() -> Result<
     Ok(())
 }
 
+/// The time to live is the broker's to count, which closes the channel, and so loses everything on it, where it cannot.
+#[tokio::test]
+async fn a_deadline_that_no_broker_can_count_harms_nobody() -> Result<()> {
+    let Some(connect) = namespace().await else { return Ok(()) };
+    let (gateway, worker) = (participant(&connect).await, participant(&connect).await);
+    let taken = Recorder::new();
+    let _calls = taken.listen(&worker, Topic::Calls, 8).await;
+    for (seq, days) in [(1, 49), (2, 50), (3, 1_000_000)] {
+        gateway.publish(to_call(), call(seq, Some(Duration::from_secs(days * 86_400)))).await?;
+    }
+    taken.wait_for(3).await;
+    assert_eq!(seqs(&taken), [1, 2, 3]);
+    Ok(())
+}
+
+/// Who closes waits for the broker to have heard everything; it may go in that moment.
+#[tokio::test]
+async fn a_bus_that_is_closed_while_its_broker_goes_does_not_come_back() -> Result<()> {
+    let Some(connect) = namespace().await else { return Ok(()) };
+    let line = Proxy::to(support::broker().await.context("there was one")?.address()).await?;
+    // Where it would turn to next.
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("amqp://guest:guest@{}/%2f,{}", line.address(), other.local_addr()?);
+    let leaving = participant(&Connect { urls: vec![url], ..connect }).await;
+    line.hold(true);
+    let closing = tokio::spawn(async move { leaving.close().await });
+    // It has taken the order.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    line.cut();
+    tokio::time::timeout(DEADLINE, closing).await??;
+    let came = tokio::time::timeout(Duration::from_secs(1), other.accept()).await;
+    assert!(came.is_err(), "it goes on trying");
+    Ok(())
+}
+
 /// The second of two places is taken when the first is not there; and who comes before the broker waits for it.
 #[tokio::test]
 async fn an_absent_broker_is_waited_for_and_another_place_is_tried() -> Result<()> {

@@ -178,7 +178,9 @@ impl Bus for Bare {
             self.0.state.send_replace(State::Closed);
             let lines = self.0.table().clear();
             futures_util::future::join_all(lines.iter().map(|line| line.close())).await;
-            self.0.inboxes().clear();
+            // Dropped without the lock: a consumer may hold a subscription.
+            let inboxes = std::mem::take(&mut *self.0.inboxes());
+            drop(inboxes);
         })
     }
 }
@@ -345,6 +347,13 @@ impl Shared {
             return None;
         }
         let key = (who.tenant.clone(), who.station.text().clone());
+        if topic_of(&key, "out").len() > TOPIC_BYTES_MAX {
+            tracing::warn!(
+                station = %key.1,
+                "the station's identity makes a topic that is longer than AWS IoT Core takes; its calls go nowhere"
+            );
+            return None;
+        }
         let generation = who.connection.generation;
         let (present, is_new) = self.table().enter(key.clone(), who, |index| self.line(index))?;
         if is_new {
@@ -507,6 +516,8 @@ const COMMANDS: ByteString = ByteString::from_static("\u{1}bare");
 const PACE: Pace = Pace { burst: 20, per_tick: 7 };
 /// AWS IoT Core lets a client id connect once a second; a quarter less than this is the shortest pause.
 const PAUSE_MIN: Duration = Duration::from_millis(1_500);
+/// AWS IoT Core ends a connection, and with it 49 other stations', on which a longer one is said.
+const TOPIC_BYTES_MAX: usize = 256;
 /// AWS IoT Core knows none that is shorter.
 const KEEP_ALIVE_SECONDS: u16 = 30;
 /// Two seconds' worth; beyond, publishing is refused as busy, and calls are tried again.

@@ -156,13 +156,15 @@ impl Bus for Mqtt {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.0.state.send_replace(State::Closed);
             let calls = self.0.lock_calls().take();
             if let Some(calls) = calls {
                 calls.close().await;
             }
             self.0.main.close().await;
-            self.0.inboxes().clear();
-            self.0.state.send_replace(State::Closed);
+            // Dropped without the lock: a consumer may hold a subscription.
+            let inboxes = std::mem::take(&mut *self.0.inboxes());
+            drop(inboxes);
         })
     }
 }
@@ -397,9 +399,11 @@ impl Listener for Shared {
     }
 
     fn turned(&self, _line: &str, up: bool) {
-        let is_up = up && self.main.is_up() && self.lock_calls().as_ref().is_none_or(|calls| calls.is_up());
-        let now = if is_up { State::Connected } else { State::Away };
         self.state.send_if_modified(|state| {
+            // Looked at in here: both lines tell, and what one of them saw before the other turned is not to be the last
+            // word.
+            let are_up = || self.main.is_up() && self.lock_calls().as_ref().is_none_or(|calls| calls.is_up());
+            let now = if up && are_up() { State::Connected } else { State::Away };
             let changes = *state != State::Closed && *state != now;
             if changes {
                 *state = now;

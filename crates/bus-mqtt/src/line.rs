@@ -136,9 +136,9 @@ impl Line {
             Ok(reason) => Unsubscribed::Refused(reason),
             Err(_) => Unsubscribed::Away,
         };
-        // Somebody else's stays, and is made again.
+        // Somebody else's stays, and is made again; ours may have been made again already.
         if is_new {
-            self.shared.lock().filters.remove(filter);
+            self.unsubscribe(filter);
         }
         Err(fault)
     }
@@ -165,6 +165,9 @@ impl Line {
             && tokio::time::timeout(CLOSE_MAX, &mut task).await.is_err()
         {
             task.abort();
+            // Whoever still waits for the broker is told, and not left waiting.
+            let ended = self.shared.lock().end();
+            ended.tell();
         }
     }
 }

@@ -95,6 +95,20 @@ async fn connected(url: String) -> Result<Bare> {
     Ok(bare)
 }
 
+/// One station is not to take the connection of 49 others along.
+#[tokio::test]
+async fn a_station_whose_topic_would_be_too_long_is_not_listened_for() -> Result<()> {
+    // Nobody has to be there.
+    let bare = Bare::connect(Connect::to("mqtt://127.0.0.1:9?mode=bare"))?;
+    let attend = |name: String| -> Result<bool> {
+        let connection = ConnectionKey { gateway: "gateway-1".into(), generation: 1 };
+        let (tenant, station) = ("default".into(), StationId::new(name, 255)?);
+        Ok(bare.attend(Attendance { tenant, station, version: Version::V16, connection }).is_some())
+    };
+    ensure!(attend("x".repeat(252))? && !attend("x".repeat(253))? && !attend("%".repeat(85))?);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_charger_of_others_boots_charges_and_is_commanded_by_a_function_of_others() -> Result<()> {
     let test = "bare mode with a charger and a function of others";

@@ -36,7 +36,7 @@ pub(crate) struct Publish<'a> {
     /// It comes back if no queue takes it.
     pub(crate) mandatory: bool,
     pub(crate) reply_to: Option<&'a str>,
-    pub(crate) expiration_ms: Option<u64>,
+    pub(crate) expiration_ms: Option<u32>,
 }
 
 impl<'a> Writer<'a> {
@@ -97,10 +97,6 @@ impl<'a> Writer<'a> {
             short_string(out, "");
             out.push(0);
         });
-    }
-
-    pub(crate) fn connection_close_ok(&mut self) {
-        self.method(id::CONNECTION_CLOSE_OK, |_| {});
     }
 
     pub(crate) fn channel_open(&mut self) {

@@ -35,6 +35,10 @@ enum Fault {
     Io(#[from] io::Error),
     #[error("the broker did not answer in time")]
     Silent,
+    #[error("the broker answers nothing that it is asked, although it talks")]
+    Evasive,
+    #[error("the broker talks and takes nothing")]
+    Deaf,
     #[error("the host's name cannot be used with TLS")]
     Name,
     #[error(transparent)]
@@ -168,6 +172,7 @@ async fn serve(
         epoch: 0,
         silent: 0,
         quiet: 0,
+        unanswered: 0,
         silence_max: ticks_of(SILENCE_MAX).max(2),
         quiet_max: ticks_of(Duration::from_secs(keep_alive.into()) / 2).max(1),
         ticks,
@@ -198,6 +203,8 @@ struct Serving<'a, F> {
     silent: u32,
     /// Ticks since something was written.
     quiet: u32,
+    /// Ticks since it answered something, while we wait for an answer.
+    unanswered: u32,
     silence_max: u32,
     quiet_max: u32,
     ticks: Interval,
@@ -361,6 +368,15 @@ impl<F: FnMut()> Serving<'_, F> {
         if self.silent > self.silence_max || (self.silent == self.silence_max && state.expects_word()) {
             return Err(Fault::Silent);
         }
+        // It may also talk and never come to the point; whoever publishes would wait for good.
+        let waits = state.expects_word() && !std::mem::take(&mut state.is_answered);
+        self.unanswered = if waits { self.unanswered + 1 } else { 0 };
+        if self.unanswered > self.silence_max {
+            return Err(Fault::Evasive);
+        }
+        if state.out.len() > OUT_BYTES_MAX {
+            return Err(Fault::Deaf);
+        }
         Ok(())
     }
 }
@@ -405,5 +421,7 @@ const READ_BYTES: usize = 16 * 1024;
 const READ_MIN: usize = 4 * 1024;
 /// A buffer that has grown larger is not kept.
 const BUFFER_KEPT: usize = 256 * 1024;
+/// So much is never left to be written by publishers; acknowledgements are more only where the broker does not read them.
+const OUT_BYTES_MAX: usize = 2 * PACKET_BYTES_MAX;
 /// Rounds of work before other tasks have their turn.
 const ROUNDS_MAX: usize = 64;

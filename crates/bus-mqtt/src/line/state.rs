@@ -82,6 +82,8 @@ pub(super) struct State {
     pub(super) packet_bytes_max: usize,
     /// How many answers are missing until the line is up.
     pub(super) restoring: usize,
+    /// The broker has answered something since this was looked at.
+    pub(super) is_answered: bool,
     scratch: BytesMut,
     /// By the number of the packet, less one.
     publishers: Vec<Option<Publisher>>,
@@ -113,6 +115,7 @@ impl Shared {
                 tells_nobody_listens: true,
                 packet_bytes_max: PACKET_BYTES_MAX,
                 restoring: 0,
+                is_answered: false,
                 scratch: BytesMut::new(),
                 publishers: Vec::new(),
                 free: Vec::new(),
@@ -194,6 +197,9 @@ impl State {
         if settings.level == Level::V5 {
             put_properties(&mut self.scratch)?;
         }
+        if topic.len() > usize::from(u16::MAX) {
+            return Err(PublishError::Refused("the topic is longer than MQTT carries".into()));
+        }
         let bytes = topic.len() + self.scratch.len() + body.len() + PUBLISH_OVERHEAD;
         if bytes > self.packet_bytes_max {
             let limit = self.packet_bytes_max.saturating_sub(bytes - body.len());
@@ -267,6 +273,7 @@ impl State {
     /// The broker acknowledged.
     pub(super) fn acknowledged(&mut self, id: u16) -> Option<Publisher> {
         let publisher = self.publishers.get_mut(usize::from(id).checked_sub(1)?)?.take()?;
+        self.is_answered = true;
         self.free.push(id);
         self.release();
         Some(publisher)
@@ -301,7 +308,9 @@ impl State {
     }
 
     pub(super) fn answered(&mut self, id: u16) -> Option<Request> {
-        self.requests.remove(&id)
+        let request = self.requests.remove(&id);
+        self.is_answered |= request.is_some();
+        request
     }
 
     /// A number for what is no PUBLISH, from a range of its own.
