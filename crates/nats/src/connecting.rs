@@ -147,7 +147,9 @@ impl Dialling {
                 Op::Error(reason) => return Err(DialError::Refused { endpoint: name, reason }),
                 Op::Ping => stream.write_all(b"PONG\r\n").await.map_err(reach)?,
                 Op::Info(_) | Op::Ok => {}
-                Op::Message(_) | Op::Unreadable => return Err(speech(&name, "a message before anything was asked for")),
+                Op::Message(_) | Op::Unreadable => {
+                    return Err(speech(&name, "a message before anything was asked for"));
+                }
             }
         }
         let has_others = self.endpoints.len() > 1;

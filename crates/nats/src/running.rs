@@ -188,7 +188,9 @@ impl Connection<'_> {
         while let Some(op) = protocol::next(&mut self.read).map_err(|error| End::Lost(error.to_string()))? {
             match op {
                 Op::Message(message) => self.shared.deliver(message),
-                Op::Unreadable => tracing::warn!("a message has a subject or headers that are no text; it is dropped"),
+                Op::Unreadable => {
+                    tracing::warn!("a message has a subject or headers that are no text; it is dropped")
+                }
                 Op::Ping => self.shared.pong_back().map_err(|full| End::Lost(full.to_owned()))?,
                 Op::Pong => {
                     self.shared.pong();
