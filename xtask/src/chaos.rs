@@ -2,14 +2,14 @@
 
 use crate::{cargo, root};
 use anyhow::{Result, ensure};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask chaos --list                             what there is
   cargo xtask chaos --cell worker-kill --bus nats      one cell
   cargo xtask chaos --bus nats,amqp --resume           what of these was not run yet
-  cargo xtask chaos --release                          all of it, anew: hours")]
+  cargo xtask chaos --optimised --stations 300         all of it, anew: two hours")]
 pub(crate) struct Options {
     /// Only this cell; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -29,19 +29,24 @@ pub(crate) struct Options {
     /// Where their randomness begins
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Try the optimised build
-    #[arg(long)]
+    /// Try the released build, which takes long to make
+    #[arg(long, conflicts_with = "optimised")]
     release: bool,
+    /// Try a build that is most of the way there and takes minutes to make; for hundreds of stations on few cores
+    #[arg(long)]
+    optimised: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let (profile, build) = if options.release { ("release", "release") } else { ("debug", "debug") };
+    let (profile, build) = match (options.release, options.optimised) {
+        (true, _) => ("release", "release"),
+        (_, true) => ("optimised", "optimised"),
+        _ => ("dev", "debug"),
+    };
     if !options.list {
         let mut command = cargo();
         command.args(["build", "--locked", "--package", "switchboard-cli", "--bin", "switchboard"]);
-        if options.release {
-            command.arg("--release");
-        }
+        command.args(["--profile", profile]);
         ensure!(command.status()?.success(), "switchboard cannot be built");
     }
     let mut command = cargo();
@@ -55,8 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         "chaos",
         "--",
     ]);
-    command.arg("--binary").arg(root().join("target").join(profile).join("switchboard"));
-    command.args(["--build", build]);
+    command.arg("--binary").arg(root().join("target").join(build).join("switchboard"));
+    command.args(["--build", build, "--commit", &commit()?]);
     command.args(["--stations", &options.stations.to_string(), "--seed", &options.seed.to_string()]);
     for cell in &options.cell {
         command.args(["--cell", cell]);
@@ -70,4 +75,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The commit that the binary is of, with a `+` if there is more in the sources than that.
+fn commit() -> Result<String> {
+    let git = |arguments: &[&str]| -> Result<String> {
+        let output = Command::new("git").args(arguments).current_dir(root()).output()?;
+        ensure!(output.status.success(), "git {arguments:?} failed");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    let more =
+        git(&["status", "--porcelain", "--untracked-files=no", "--", "crates", "Cargo.toml", "Cargo.lock"])?;
+    Ok(format!("{}{}", git(&["rev-parse", "--short", "HEAD"])?, if more.is_empty() { "" } else { "+" }))
 }

@@ -27,6 +27,8 @@ async fn cell(name: &str, bus: Bus) -> Result<()> {
         pause: Duration::from_millis(800),
         measured: false,
         binary: PathBuf::from(env!("CARGO_BIN_EXE_switchboard")),
+        build: String::new(),
+        commit: String::new(),
         logs: None,
     };
     let Some(findings) = run(&mut servers, &plan).await? else { return Ok(()) };

@@ -33,6 +33,12 @@ struct Arguments {
     /// How the binary was built, for the document.
     #[arg(long)]
     build: String,
+    /// Of which commit it is, for the document.
+    #[arg(long)]
+    commit: String,
+    /// Where the table goes.
+    #[arg(long, default_value = "docs/continuity.md")]
+    document: PathBuf,
 }
 
 fn main() -> Result<ExitCode> {
@@ -73,15 +79,15 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
             pause: Duration::from_secs(2),
             measured: true,
             binary: arguments.binary.clone(),
+            build: arguments.build.clone(),
+            commit: arguments.commit.clone(),
             logs: Some(folder.join("logs")),
         };
         match run(&mut servers, &plan).await {
             Ok(Some(findings)) => {
                 println!("{}", findings.line());
                 let mut known = std::fs::OpenOptions::new().create(true).append(true).open(&file)?;
-                let mut found = findings.json();
-                found["build"] = Value::from(arguments.build.as_str());
-                writeln!(known, "{found}")?;
+                writeln!(known, "{}", findings.json())?;
                 if !findings.is_good() {
                     failed += 1;
                     println!("{}", findings.details());
@@ -103,7 +109,7 @@ async fn chaos(arguments: &Arguments) -> Result<ExitCode> {
             }
         }
     }
-    let document = tools::root().join("docs/continuity.md");
+    let document = tools::root().join(&arguments.document);
     std::fs::write(&document, table(&known(&file)?)?)?;
     println!("{failed} failed, {skipped} skipped; written to {}", document.display());
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -171,7 +177,10 @@ fn table(known: &Known) -> Result<String> {
         }
         text.push('\n');
     }
-    text.push_str("\nThe seconds are the longest that any call waited for its answer.\n");
+    text.push_str(
+        "\nThe seconds are the longest that any call waited for its answer. *optimised* binaries are the profile of this name, \
+         *release* ones what is released, *debug* ones not optimised at all.\n",
+    );
     for bus in Bus::ALL {
         let rows: Vec<_> = CELLS.iter().filter_map(|cell| Some((cell, of(cell, bus)?))).collect();
         if rows.is_empty() {
@@ -179,8 +188,9 @@ fn table(known: &Known) -> Result<String> {
         }
         write!(text, "\n## {}\n\n", bus.name())?;
         text.push_str(
-            "| cell | answers | commands | sockets closed | lost | doubled | wrong or late | without outcome | invented | \
-             refused | unknown | longest gap |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+            "| cell | answers | commands | sockets closed | lost | doubled | wrong or late | without outcome | silent | \
+             invented | refused | unknown | longest gap | stations | binary |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for (cell, found) in rows {
             let closed = match found["codes"].as_str() {
@@ -189,7 +199,7 @@ fn table(known: &Known) -> Result<String> {
             };
             writeln!(
                 text,
-                "| `{}` | {} | {} | {closed} | {} | {} | {} | {} | {} | {} | {} | {:.2} s |",
+                "| `{}` | {} | {} | {closed} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2} s | {} | {} {} |",
                 cell.name,
                 found["answers"],
                 found["commands"],
@@ -197,19 +207,14 @@ fn table(known: &Known) -> Result<String> {
                 found["doubled"],
                 found["wrong"],
                 found["withoutOutcome"],
+                found["silent"],
                 found["invented"],
                 found["refused"],
                 found["unknown"],
                 found["gapMs"].as_f64().unwrap_or_default() / 1000.0,
-            )?;
-        }
-        let one = known.values().find(|found| found["bus"] == bus.name());
-        if let Some(one) = one {
-            writeln!(
-                text,
-                "\n{} stations, {} build.",
-                one["stations"],
-                one["build"].as_str().unwrap_or("?")
+                found["stations"],
+                found["build"].as_str().unwrap_or("?"),
+                found["commit"].as_str().unwrap_or("?"),
             )?;
         }
     }
@@ -225,16 +230,19 @@ What dies, and what that costs. `cargo xtask chaos` writes this file from what i
 In each cell real gateways, three workers, a broker, a directory and the books (two PostgreSQL servers) run as processes of
 their own, every two of them over a line that can be cut, held up or slowed down. Stations are in transactions and commands
 go out to them all the time. Then something dies. Afterwards the stations' own books are compared, by SQL, with those of the
-central system, and what senders of commands were told with what stations got.
+central system, and what senders of commands were told with what stations got. In bare mode there are functions of others
+instead of workers, which keep their effects in a file that none of them owns; what is promised there is less, and said in
+[bare-mode.md](bare-mode.md).
 
 - *lost*: answered and not in the books, or never answered.
 - *doubled*: one message and two effects, or a command that a station got twice.
-- *wrong or late*: an answer to nothing that was open, or not the answer to this.
+- *wrong or late*: an answer to nothing that was open, or not the answer to this, or one after more than 30 s.
 - *without outcome*: a command whose sender was told nothing. *unknown* is an outcome: it was written, and nobody can say
   more.
+- *silent*: a command that was lost without a word. Only in bare mode, where it is said to the broker and to no API of ours.
 - *invented*: an outcome that the station does not confirm.
 - *refused*: calls that were answered with an error. Promised is none, unless processing is away for longer than an answer
-  may take; and nothing about money is refused even then.
-- *sockets closed*: only where the gateway itself died, or calls about money passed their deadline (1013: the station keeps
-  them and sends them again).
+  may take (or, in bare mode, a call was lost); never before the deadline, and never a call about money.
+- *sockets closed*: only where the gateway itself died (1006), or calls about money passed their deadline (1013: the station
+  keeps them and sends them again).
 ";

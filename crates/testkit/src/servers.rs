@@ -16,6 +16,7 @@ pub use rabbitmq::RabbitMq;
 use crate::{tools, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -258,10 +259,21 @@ fn spawn_for_life(command: Command) -> Result<Child> {
     Ok(answered.recv()??)
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago, and stays so as far as we can see to it: its port is below those that systems
+/// give to connections, one of which might have it when a server that was killed starts again.
 pub(crate) fn free_address() -> Result<SocketAddr> {
+    for _ in 0..100 {
+        let number = RandomState::new().hash_one(std::process::id());
+        let port = PORTS.start + u16::try_from(number % u64::try_from(PORTS.len())?)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
+
+/// Above those of services, below Linux's `ip_local_port_range`.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// The program if it is installed; none if `test` has to be skipped.
 fn installed(test: &str, what: &str, places: &[&str]) -> Result<Option<PathBuf>> {

@@ -13,6 +13,13 @@ pub(super) const CHARGES: &str = "SELECT 'charge', s.identity, c.id, coalesce(c.
 pub(super) const READINGS_SQL: &str = "SELECT 'reading', s.identity, r.charge, r.at, coalesce(r.energy_wh, '') \
      FROM {schema}reading r JOIN {schema}station s ON s.id = r.station";
 
+/// In bare mode: messages that functions were given more than once. Columns: `heard`, identity, message id, action, how often.
+pub(super) const HEARD: &str = "SELECT 'heard', s.identity, h.id, h.action, count(*) FROM heard h \
+     JOIN station s ON s.id = h.station GROUP BY s.identity, h.id, h.action HAVING count(*) > 1";
+
+/// What the journal hands over again as long as it has no answer, as `docs/bare-mode.md` says.
+const KEPT: [&str; 3] = ["MeterValues", "StatusNotification", "StopTransaction"];
+
 /// What is wrong with the books.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
@@ -50,6 +57,11 @@ pub(super) fn audit(rows: &str, tally: &Tally) -> Result<Audit> {
             }
             ["reading", station, charge, at, energy] => {
                 readings.entry((station, charge.parse().with_context(odd)?, at)).or_default().push(energy);
+            }
+            ["heard", station, id, action, times] => {
+                if !KEPT.contains(&action) {
+                    audit.doubled.push(format!("{station}: {action} {id} was handed over {times} times"));
+                }
             }
             _ => anyhow::bail!(odd()),
         }

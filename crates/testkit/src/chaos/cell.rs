@@ -169,22 +169,71 @@ impl Cell {
             (Bus::Embedded, Fault::GatewayKill | Fault::WorkerFreeze) => None,
             (Bus::Embedded, _) => Some("all of it is one process"),
             (Bus::Http, Fault::BrokerRestart | Fault::BrokerKill) => Some("there is no broker"),
+            (
+                Bus::Bare,
+                Fault::Cut(Pair::WorkerDirectory)
+                | Fault::Hold(Pair::WorkerDirectory)
+                | Fault::Delay(Pair::WorkerDirectory),
+            ) => Some("functions of others know no directory"),
+            (
+                Bus::Bare,
+                Fault::Cut(Pair::WorkerDatabase)
+                | Fault::Hold(Pair::WorkerDatabase)
+                | Fault::Delay(Pair::WorkerDatabase),
+            ) => Some("what a function stores is its own affair"),
+            (Bus::Bare, Fault::Clock(_)) => Some("nobody asks a function what time it is"),
             _ => None,
         }
     }
 
-    /// Whether sockets may close: only where the gateway itself dies, or calls about money pass their deadline.
-    pub(super) fn may_close(&self) -> bool {
-        self.outlasts_deadline() || self.fault == Fault::GatewayKill
-    }
-
-    /// Whether processing is away for longer than an answer may take.
-    pub(super) fn outlasts_deadline(&self) -> bool {
-        matches!(self.fault, Fault::WorkersAway(seconds) if seconds >= 25)
-    }
-
-    /// The longest that a call may wait for its answer; none where that is not promised.
-    pub(super) fn gap_max(&self) -> Option<Duration> {
-        (self.fault == Fault::WorkerKill).then_some(Duration::from_millis(1500))
+    /// What may come of it on a bus; everything else may not.
+    pub(super) fn allowed(&self, bus: Bus) -> Allowed {
+        let mut allowed = Allowed::default();
+        match self.fault {
+            Fault::GatewayKill => allowed.closed.push(ABNORMAL),
+            Fault::WorkersAway(seconds) if seconds >= 25 => allowed.deadlines(),
+            // On any other bus it is handed over again.
+            Fault::WorkerKill if bus != Bus::Bare => allowed.gap_max = Some(Duration::from_millis(1500)),
+            _ => {}
+        }
+        if bus == Bus::Bare {
+            match self.fault {
+                // What nobody knows to be lost is not handed over again, and its deadline passes.
+                Fault::WorkerKill | Fault::WorkersAway(_) => allowed.deadlines(),
+                Fault::BrokerRestart | Fault::BrokerKill | Fault::Cut(Pair::GatewayBroker) => {
+                    allowed.deadlines();
+                    allowed.silent = true;
+                }
+                Fault::GatewayKill => allowed.silent = true,
+                _ => {}
+            }
+        }
+        allowed
     }
 }
+
+/// What may come of a cell.
+#[derive(Debug, Default)]
+pub(super) struct Allowed {
+    /// The codes with which sockets may close: only where the gateway itself dies, or calls about money pass their deadline.
+    pub(super) closed: Vec<u16>,
+    /// Whether calls may be answered with an error, if they are not about money: at their deadline.
+    pub(super) refused: bool,
+    /// Whether a command may be lost without a word.
+    pub(super) silent: bool,
+    /// The longest that a call may wait for its answer; none where that is not promised.
+    pub(super) gap_max: Option<Duration>,
+}
+
+impl Allowed {
+    /// Calls may pass their deadlines.
+    fn deadlines(&mut self) {
+        self.closed.push(TRY_AGAIN_LATER);
+        self.refused = true;
+    }
+}
+
+/// How a connection ends, for whoever is left, when the other side dies.
+pub(super) const ABNORMAL: u16 = 1006;
+/// How the gateway ends one whose call must be kept by the station.
+pub(super) const TRY_AGAIN_LATER: u16 = 1013;

@@ -2,9 +2,11 @@
 
 use super::Plan;
 use super::books::Audit;
+use super::cell::Allowed;
 use super::fleet::Tally;
 use super::orders::Judged;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What was counted in one cell.
@@ -17,13 +19,18 @@ pub struct Findings {
     commands: usize,
     /// Answers a second, from the fault on.
     rate: f64,
-    closed: u64,
-    codes: String,
+    /// How many connections ended, by close code.
+    closed: BTreeMap<u16, u64>,
     lost: u64,
     refused: u64,
+    /// Of these, calls about money.
+    refused_money: u64,
+    /// Calls that were refused, or whose connection was closed, before their deadline.
+    hasty: usize,
     doubled: usize,
     wrong: usize,
     without_outcome: usize,
+    silent: usize,
     unknown: usize,
     invented: usize,
     gap: Duration,
@@ -32,6 +39,8 @@ pub struct Findings {
     examples: Vec<String>,
 }
 
+/// Actions that are never refused: the station would forget what it is to be paid for.
+const MONEY: [&str; 3] = ["StartTransaction", "MeterValues", "StopTransaction"];
 /// Examples that are shown of each sort.
 const SHOWN_MAX: usize = 5;
 
@@ -53,6 +62,7 @@ impl Findings {
         show("wrong in the books", &audit.wrong);
         show("wrong on the wire", &tally.wrong);
         show("invented", &judged.invented);
+        show("before its deadline", &tally.hasty);
         if tally.unanswered > 0 {
             examples.push(format!("{} calls had no answer within 35 s", tally.unanswered));
         }
@@ -67,13 +77,20 @@ impl Findings {
             transactions: audit.transactions,
             commands: judged.sent,
             rate,
-            closed: tally.closed.values().sum(),
-            codes: tally.closed.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            closed: tally.closed.clone(),
             lost: audit.lost.len() as u64 + tally.unanswered + unfinished as u64,
             refused: tally.refused.values().sum(),
+            refused_money: tally
+                .refused
+                .iter()
+                .filter(|(what, _)| MONEY.iter().any(|action| what.starts_with(action)))
+                .map(|(_, count)| count)
+                .sum(),
+            hasty: tally.hasty.len(),
             doubled: audit.doubled.len() + judged.doubled,
             wrong: audit.wrong.len() + tally.wrong.len(),
             without_outcome: judged.without_outcome,
+            silent: judged.silent,
             unknown: judged.unknown,
             invented: judged.invented.len(),
             gap: tally.longest.0,
@@ -85,7 +102,7 @@ impl Findings {
     /// What is not as promised, whatever the speed of the machine; empty if all is.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
-        let cell = &self.plan.cell;
+        let allowed = self.allowed();
         let mut broken = Vec::new();
         let mut none = |what: &str, count: u64| {
             if count > 0 {
@@ -97,11 +114,18 @@ impl Findings {
         none("wrong or late answers", self.wrong as u64);
         none("commands without an outcome", self.without_outcome as u64);
         none("invented outcomes", self.invented as u64);
-        if !cell.may_close() {
-            none("sockets closed", self.closed);
+        for (code, count) in &self.closed {
+            if !allowed.closed.contains(code) {
+                none(&format!("sockets closed with {code}"), *count);
+            }
         }
-        if !cell.outlasts_deadline() {
+        none("calls refused or closed before their deadline", self.hasty as u64);
+        none("calls about money refused", self.refused_money);
+        if !allowed.refused {
             none("calls refused", self.refused);
+        }
+        if !allowed.silent {
+            none("commands lost without a word", self.silent as u64);
         }
         if self.transactions == 0 || self.commands == 0 {
             broken.push("nothing happened at all".to_owned());
@@ -109,10 +133,14 @@ impl Findings {
         broken
     }
 
+    fn allowed(&self) -> Allowed {
+        self.plan.cell.allowed(self.plan.bus)
+    }
+
     /// Whether all is as promised, the longest gap included.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let most = self.plan.cell.gap_max().filter(|_| self.plan.measured);
+        let most = self.allowed().gap_max.filter(|_| self.plan.measured);
         self.broken().is_empty() && most.is_none_or(|most| self.gap <= most)
     }
 
@@ -121,7 +149,7 @@ impl Findings {
     pub fn line(&self) -> String {
         format!(
             "{} {} {}: {} answers ({:.0}/s), {} transactions, {} commands; closed {}, lost {}, refused {}, doubled {}, wrong {}, \
-             without outcome {}, unknown {}, invented {}; longest gap {:.2} s ({})",
+             without outcome {}, silent {}, unknown {}, invented {}; longest gap {:.2} s ({})",
             if self.is_good() { "ok    " } else { "FAILED" },
             self.plan.cell.name,
             self.plan.bus.name(),
@@ -129,12 +157,13 @@ impl Findings {
             self.rate,
             self.transactions,
             self.commands,
-            self.closed,
+            self.closed.values().sum::<u64>(),
             self.lost,
             self.refused,
             self.doubled,
             self.wrong,
             self.without_outcome,
+            self.silent,
             self.unknown,
             self.invented,
             self.gap.as_secs_f64(),
@@ -146,12 +175,13 @@ impl Findings {
     #[must_use]
     pub fn details(&self) -> String {
         format!(
-            "{}\n{}\n{}\nalone: cargo xtask chaos --cell {} --bus {} --seed {}\n",
+            "{}\n{}\n{}\nalone: cargo xtask chaos --cell {} --bus {} --stations {} --seed {}\n",
             self.line(),
             self.broken().join(", "),
             self.examples.join("\n"),
             self.plan.cell.name,
             self.plan.bus.name(),
+            self.plan.stations,
             self.plan.seed,
         )
     }
@@ -162,9 +192,11 @@ impl Findings {
         json!({
             "cell": self.plan.cell.name, "bus": self.plan.bus.name(), "good": self.is_good(),
             "stations": self.plan.stations, "seed": self.plan.seed,
+            "build": self.plan.build, "commit": self.plan.commit,
             "answers": self.answers, "transactions": self.transactions, "commands": self.commands,
-            "rate": self.rate.round(), "closed": self.closed, "codes": self.codes, "lost": self.lost, "refused": self.refused,
-            "doubled": self.doubled, "wrong": self.wrong, "withoutOutcome": self.without_outcome,
+            "rate": self.rate.round(), "closed": self.closed.values().sum::<u64>(),
+            "codes": self.closed.keys().map(ToString::to_string).collect::<Vec<_>>().join(" "), "lost": self.lost, "refused": self.refused,
+            "doubled": self.doubled, "wrong": self.wrong, "withoutOutcome": self.without_outcome, "silent": self.silent,
             "unknown": self.unknown, "invented": self.invented, "gapMs": self.gap.as_millis() as u64,
             "broken": self.broken(),
         })

@@ -4,6 +4,7 @@
 //! new id if need be, and nothing overtakes it.
 
 use super::Plan;
+use super::cell::{ABNORMAL, TRY_AGAIN_LATER};
 use anyhow::Result;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -24,10 +25,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 pub(super) const READINGS: u32 = 3;
 /// How long a station waits for an answer. The gateway's deadline is below.
 const ANSWER: Duration = Duration::from_secs(35);
+/// What a gateway has for an answer, less what clocks and a busy machine may differ.
+const DEADLINE: Duration = Duration::from_secs(24);
+/// What is answered after this is late: other stations have given it up.
+const LATE: Duration = Duration::from_secs(30);
 /// How long it thinks about one command in four.
 const THOUGHT: Duration = Duration::from_millis(1500);
 /// How long it waits before it sends again what was refused.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Of what is wrong, so much is kept.
+const KEPT_MAX: usize = 1000;
+/// The code of a close frame without one.
+const NO_CODE: u16 = 1005;
 
 /// What is true of one transaction.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +61,8 @@ pub(super) struct Tally {
     pub(super) unanswered: u64,
     /// Calls that were answered with an error, by code.
     pub(super) refused: BTreeMap<String, u64>,
+    /// What was refused, or cost the connection, before it could have been late.
+    pub(super) hasty: Vec<String>,
     /// Connections that the other side ended, by close code.
     pub(super) closed: BTreeMap<u16, u64>,
     /// Connections that it did not let in.
@@ -191,8 +203,8 @@ struct Station {
 enum Heard {
     /// An answer: 3 or 4, its id, the rest.
     Answer(u64, String, Vec<Value>),
-    /// The line has ended.
-    Gone,
+    /// The line has ended, with this code.
+    Gone(u16),
 }
 
 impl Station {
@@ -259,9 +271,18 @@ impl Station {
     }
 
     fn wrong(&self, what: &str) {
+        self.keep(|tally| &mut tally.wrong, what);
+    }
+
+    fn hasty(&self, what: &str) {
+        self.keep(|tally| &mut tally.hasty, what);
+    }
+
+    fn keep(&self, place: impl FnOnce(&mut Tally) -> &mut Vec<String>, what: &str) {
         let mut tally = self.shared.tally();
-        if tally.wrong.len() < 1000 {
-            tally.wrong.push(format!("{}: {what}", self.name));
+        let place = place(&mut tally);
+        if place.len() < KEPT_MAX {
+            place.push(format!("{}: {what}", self.name));
         }
     }
 
@@ -296,15 +317,27 @@ impl Station {
         if !self.say(&json!([2, id, action, payload])).await {
             return None;
         }
-        let limit = Instant::now() + ANSWER;
+        let said = Instant::now();
+        let limit = said + ANSWER;
         loop {
             let Ok(heard) = tokio::time::timeout_at(limit, self.hear()).await else {
                 self.shared.tally().unanswered += 1;
                 return None;
             };
+            let waited = said.elapsed();
             match heard {
-                Heard::Gone => return None,
+                Heard::Gone(code) => {
+                    if code == TRY_AGAIN_LATER && waited < DEADLINE {
+                        self.hasty(&format!("{action} cost the connection after {waited:?}"));
+                    }
+                    return None;
+                }
                 Heard::Answer(kind, of, mut rest) if of == id => {
+                    if kind == 4 && waited < DEADLINE {
+                        self.hasty(&format!("{action} was refused after {waited:?}: {rest:?}"));
+                    } else if waited > LATE {
+                        self.wrong(&format!("{action} was answered after {waited:?}"));
+                    }
                     let mut tally = self.shared.tally();
                     if kind == 4 {
                         let code = rest.first().and_then(Value::as_str).unwrap_or("?");
@@ -340,7 +373,7 @@ impl Station {
         while self.line.is_some() {
             match tokio::time::timeout_at(until, self.hear()).await {
                 Err(_) => return,
-                Ok(Heard::Gone) => {}
+                Ok(Heard::Gone(_)) => {}
                 Ok(Heard::Answer(kind, of, rest)) => {
                     self.wrong(&format!("[{kind},\"{of}\",{rest:?}] while nothing was open"));
                 }
@@ -352,7 +385,7 @@ impl Station {
     /// The next answer; commands are answered meanwhile.
     async fn hear(&mut self) -> Heard {
         loop {
-            let Some(line) = self.line.as_mut() else { return Heard::Gone };
+            let Some(line) = self.line.as_mut() else { return Heard::Gone(ABNORMAL) };
             let due = self.later.as_ref().map(|(at, _)| *at);
             let heard = tokio::select! {
                 heard = line.next() => heard,
@@ -366,13 +399,11 @@ impl Station {
             let text = match heard {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(frame))) => {
-                    self.gone(frame.map_or(1005, |frame| frame.code.into()));
-                    return Heard::Gone;
+                    return self.gone(frame.map_or(NO_CODE, |frame| frame.code.into()));
                 }
                 Some(Ok(_)) => continue,
                 Some(Err(_)) | None => {
-                    self.gone(1006);
-                    return Heard::Gone;
+                    return self.gone(ABNORMAL);
                 }
             };
             match serde_json::from_str::<Value>(&text) {
@@ -403,15 +434,16 @@ impl Station {
         if line.send(Message::text(frame.to_string())).await.is_ok() {
             return true;
         }
-        self.gone(1006);
+        self.gone(ABNORMAL);
         false
     }
 
-    fn gone(&mut self, code: u16) {
+    fn gone(&mut self, code: u16) -> Heard {
         self.later = None;
         if self.line.take().is_some() {
             *self.shared.tally().closed.entry(code).or_default() += 1;
         }
+        Heard::Gone(code)
     }
 
     /// Connects, as often as it takes, at one gateway after the other.

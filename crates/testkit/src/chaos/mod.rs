@@ -8,6 +8,7 @@ mod books;
 mod cell;
 mod findings;
 mod fleet;
+mod functions;
 mod orders;
 mod site;
 
@@ -42,6 +43,10 @@ pub struct Plan {
     pub measured: bool,
     /// The program.
     pub binary: PathBuf,
+    /// How it was built, and of which commit, for the document.
+    pub build: String,
+    /// See `build`.
+    pub commit: String,
     /// Where the logs of each cell are kept.
     pub logs: Option<PathBuf>,
 }
@@ -79,7 +84,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     });
     all.await.with_context(|| format!("{} of {stations}; {}", fleet.tally().begun, site.logs()))?;
     let mut orders = Orders::start(site.apis.clone(), *stations, *seed);
-    sleep(if *measured && cell.gap_max().is_some() { CALM_BEFORE } else { CALM }).await;
+    sleep(if *measured && cell.allowed(*bus).gap_max.is_some() { CALM_BEFORE } else { CALM }).await;
     let before = {
         let mut tally = fleet.tally();
         tally.longest = Default::default();
@@ -102,7 +107,10 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
         }
         sleep(Duration::from_secs(1)).await;
     };
-    let tally = fleet.tally();
+    let mut tally = fleet.tally();
+    if let Some(limits) = &site.limits {
+        tally.wrong.extend(limits.traffic().violations);
+    }
     let judged = orders.judge(&tally);
     let findings = Findings::new(plan, &tally, &judged, &audit, unfinished, rate);
     drop(tally);

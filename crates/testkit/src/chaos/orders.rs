@@ -6,6 +6,7 @@ use super::fleet::{Random, Tally, identity};
 use crate::http;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ type Told = (String, Option<Value>);
 pub(super) struct Orders {
     stop: watch::Sender<bool>,
     issuing: JoinHandle<()>,
+    /// How many have been sent.
+    sent: Arc<AtomicUsize>,
     told: Arc<Mutex<Vec<Told>>>,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct Orders {
 pub(super) struct Judged {
     pub(super) sent: usize,
     pub(super) without_outcome: usize,
+    /// Of which whoever sent them on the broker heard nothing: only where there is no API of ours.
+    pub(super) silent: usize,
     pub(super) unknown: usize,
     pub(super) doubled: usize,
     pub(super) invented: Vec<String>,
@@ -44,11 +49,14 @@ impl Orders {
         let mut stopped = stop.subscribe();
         let told: Arc<Mutex<Vec<Told>>> = Arc::default();
         let answers = Arc::clone(&told);
+        let sent: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&sent);
         let issuing = tokio::spawn(async move {
             let mut random = Random::new(seed ^ 0xc0_ffee);
             let mut senders = JoinSet::new();
             for number in 0_usize.. {
                 let station = identity(usize::try_from(random.below(stations as u64)).unwrap_or(0));
+                count.fetch_add(1, Ordering::Relaxed);
                 senders.spawn(send(apis.clone(), number, station, Arc::clone(&answers)));
                 if timeout(EVERY, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
                     break;
@@ -56,7 +64,7 @@ impl Orders {
             }
             while senders.join_next().await.is_some() {}
         });
-        Self { stop, issuing, told }
+        Self { stop, issuing, sent, told }
     }
 
     /// Sends no more, and waits for the outcomes of those that are under way.
@@ -68,7 +76,10 @@ impl Orders {
     /// Compares what senders were told with what stations got.
     pub(super) fn judge(&self, tally: &Tally) -> Judged {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut judged = Judged { sent: told.len(), ..Judged::default() };
+        let sent = self.sent.load(Ordering::Relaxed);
+        // Whose sender has not even given up is without an outcome as well.
+        let without_outcome = sent.saturating_sub(told.len());
+        let mut judged = Judged { sent, without_outcome, ..Judged::default() };
         for (key, answer) in told.iter() {
             let times = tally.commands.get(key).copied().unwrap_or(0);
             if times > 1 {
@@ -82,6 +93,10 @@ impl Orders {
                 Some("answered") => times > 0 && answer["payload"]["data"] == format!("done {key}"),
                 Some("unknown") => {
                     judged.unknown += 1;
+                    true
+                }
+                Some("silence") => {
+                    judged.silent += 1;
                     true
                 }
                 Some("offline" | "busy" | "expired" | "cancelled" | "notSent") => times == 0,

@@ -2,10 +2,10 @@
 
 use super::cell::{Bus, Pair};
 use crate::servers::{Mosquitto, Nats, Postgres, RabbitMq, Server, free_address};
-use crate::{Proxy, http, tools, wait};
+use crate::{CloudLimits, Proxy, http, tools, wait};
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The servers of others, which outlast a cell.
 #[derive(Debug)]
@@ -28,22 +28,35 @@ pub(super) struct Site {
     pub(super) workers: Vec<Server>,
     pub(super) stations: Vec<SocketAddr>,
     pub(super) apis: Vec<SocketAddr>,
-    lines: Option<Lines>,
-    books: String,
+    pub(super) lines: Option<Lines>,
+    pub(super) books: Books,
+    /// What runs beside them and is not killed: in bare mode, the cloud that invokes functions.
+    pub(super) beside: Vec<Server>,
+    /// Where a broker is that allows no more than AWS IoT Core does.
+    pub(super) limits: Option<CloudLimits>,
+}
+
+/// Where the effects are.
+#[derive(Debug)]
+pub(super) enum Books {
+    /// In this database of the server of the books.
+    Database(String),
+    /// In this file of SQLite.
+    File(PathBuf),
 }
 
 /// Every pair has a line of its own.
 #[derive(Debug)]
-struct Lines {
-    gateway_broker: Proxy,
-    worker_broker: Proxy,
-    gateway_directory: Proxy,
-    worker_directory: Proxy,
-    worker_database: Proxy,
+pub(super) struct Lines {
+    pub(super) gateway_broker: Proxy,
+    pub(super) worker_broker: Proxy,
+    pub(super) gateway_directory: Proxy,
+    pub(super) worker_directory: Proxy,
+    pub(super) worker_database: Proxy,
 }
 
-/// Workers of a cell.
-const WORKERS: usize = 3;
+/// Workers of a cell, or functions.
+pub(super) const WORKERS: usize = 3;
 
 impl Servers {
     /// None is started yet.
@@ -76,6 +89,8 @@ impl Servers {
             self.books = Postgres::start(test).await?;
         }
         let broker = match bus {
+            // Its functions are Python.
+            Bus::Bare if tools::python(test)?.is_none() => false,
             Bus::Nats => {
                 if self.nats.is_none() {
                     self.nats = Nats::start(test).await?;
@@ -99,6 +114,11 @@ impl Servers {
         Ok(broker && self.directory.is_some() && self.books.is_some())
     }
 
+    /// The namespace of the present cell.
+    pub(super) fn namespace(&self) -> String {
+        format!("cell{}x{}", std::process::id(), self.sites)
+    }
+
     /// The broker of a bus.
     pub(super) fn broker(&mut self, bus: Bus) -> Result<&mut Server> {
         match bus {
@@ -117,13 +137,20 @@ impl Servers {
 
     /// The rows that `books::audit` reads.
     pub(super) fn rows(&self, site: &Site) -> Result<String> {
-        if site.bus == Bus::Embedded {
-            return rows_of_file(Path::new(&site.books));
-        }
+        let name = match &site.books {
+            Books::File(file) => {
+                let mut queries = vec![super::books::CHARGES, super::books::READINGS_SQL];
+                if site.bus == Bus::Bare {
+                    queries.push(super::books::HEARD);
+                }
+                return rows_of_file(file, &queries);
+            }
+            Books::Database(name) => name,
+        };
         let books = self.books.as_ref().context("there are no books")?;
         let mut rows = String::new();
         for query in [super::books::CHARGES, super::books::READINGS_SQL] {
-            rows.push_str(&books.psql(&site.books, &query.replace("{schema}", "switchboard_central."))?);
+            rows.push_str(&books.psql(name, &query.replace("{schema}", "switchboard_central."))?);
             rows.push('\n');
         }
         Ok(rows)
@@ -140,8 +167,10 @@ impl Site {
         odd_clock: Option<i8>,
     ) -> Result<Self> {
         servers.sites += 1;
-        if bus == Bus::Embedded {
-            return Self::start_embedded(binary).await;
+        match bus {
+            Bus::Embedded => return Self::start_embedded(binary).await,
+            Bus::Bare => return super::functions::start(servers, binary, gateways).await,
+            _ => {}
         }
         let (directory, books) = (servers.directory()?.database()?, {
             let books = servers.books.as_ref().context("there are no books")?;
@@ -163,10 +192,9 @@ impl Site {
         let bus_url = |line: &Proxy| match bus {
             Bus::Nats => format!("nats://{}", line.address()),
             Bus::Amqp => format!("amqp://guest:guest@{}/%2f", line.address()),
-            Bus::Bare => format!("mqtt://{}?mode=bare", line.address()),
             _ => format!("mqtt://{}", line.address()),
         };
-        let namespace = format!("cell{}x{}", std::process::id(), servers.sites);
+        let namespace = servers.namespace();
         let name = books.rsplit('/').next().unwrap_or_default().to_owned();
         let mut site = Self {
             bus,
@@ -175,7 +203,9 @@ impl Site {
             stations: Vec::new(),
             apis: Vec::new(),
             lines: None,
-            books: name,
+            books: Books::Database(name),
+            beside: Vec::new(),
+            limits: None,
         };
         for number in 0..WORKERS {
             let api = free_address()?;
@@ -222,7 +252,7 @@ impl Site {
         whole
             .arguments
             .extend(words(&[("--listen", &stations.to_string()), ("--api-listen", &api.to_string())]));
-        let books = whole.folder().join("data").display().to_string();
+        let books = Books::File(whole.folder().join("data/central.db"));
         whole.start().await?;
         let site = Self {
             bus: Bus::Embedded,
@@ -232,6 +262,8 @@ impl Site {
             apis: vec![api],
             lines: None,
             books,
+            beside: Vec::new(),
+            limits: None,
         };
         site.wait_until_ready().await?;
         Ok(site)
@@ -239,7 +271,7 @@ impl Site {
 
     /// Waits until every process says that it is ready.
     pub(super) async fn wait_until_ready(&self) -> Result<()> {
-        for process in self.workers.iter().chain(&self.gateways) {
+        for process in self.beside.iter().chain(&self.workers).chain(&self.gateways) {
             let ready = wait::until("a process is ready", async || {
                 matches!(http::get(process.address(), "/readyz").await, Ok((200, _))).then_some(())
             });
@@ -297,14 +329,16 @@ impl Site {
                 .output()?;
             std::fs::write(folder.join(format!("slow{number}.jsonl")), slow.stdout)?;
         }
-        for (number, process) in self.workers.iter().enumerate() {
-            std::fs::write(folder.join(format!("worker{number}.log")), process.log())?;
+        for (name, processes) in [("worker", &self.workers), ("beside", &self.beside)] {
+            for (number, process) in processes.iter().enumerate() {
+                std::fs::write(folder.join(format!("{name}{number}.log")), process.log())?;
+            }
         }
         Ok(())
     }
 }
 
-fn role(binary: &Path, word: &str, namespace: &str) -> Result<Server> {
+pub(super) fn role(binary: &Path, word: &str, namespace: &str) -> Result<Server> {
     let mut server = Server::prepare("switchboard", binary.to_path_buf())?;
     let data = server.folder().join("data").display().to_string();
     let admin = server.address().to_string();
@@ -316,7 +350,7 @@ fn role(binary: &Path, word: &str, namespace: &str) -> Result<Server> {
     Ok(server)
 }
 
-fn words(flags: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn words(flags: &[(&str, &str)]) -> Vec<String> {
     flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect()
 }
 
@@ -341,16 +375,17 @@ pub(super) fn clocks_can_be_wrong(test: &str) -> Result<bool> {
 }
 
 /// The rows of books in SQLite, from a copy of the file as it is.
-fn rows_of_file(data: &Path) -> Result<String> {
+fn rows_of_file(file: &Path, queries: &[&str]) -> Result<String> {
     let copy = tempfile::tempdir()?;
-    for file in ["central.db", "central.db-wal"] {
-        if data.join(file).is_file() {
-            std::fs::copy(data.join(file), copy.path().join(file))?;
-        }
+    let copied = copy.path().join("books");
+    std::fs::copy(file, &copied)?;
+    let log = |file: &Path| PathBuf::from(format!("{}-wal", file.display()));
+    if log(file).is_file() {
+        std::fs::copy(log(file), log(&copied))?;
     }
-    let books = rusqlite::Connection::open(copy.path().join("central.db"))?;
+    let books = rusqlite::Connection::open(copied)?;
     let mut rows = String::new();
-    for query in [super::books::CHARGES, super::books::READINGS_SQL] {
+    for query in queries {
         let mut statement = books.prepare(&query.replace("{schema}", ""))?;
         let columns = statement.column_count();
         let mut found = statement.query([])?;
