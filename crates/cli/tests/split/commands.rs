@@ -1,13 +1,19 @@
 //! Commands across processes: S07, S08, S09.
 
+use crate::engine::{Engine, over_each_broker};
 use crate::support::{Installation, booted, obey, send, station};
 use anyhow::{Result, ensure};
 use switchboard_testkit::wait;
 
+over_each_broker! {
+    s08_the_same_key_twice_goes_to_the_station_once,
+    s09_a_command_waits_for_its_station_and_ends_as_it_must,
+    s07_the_true_outcome_comes_back_from_another_process,
+}
+
 /// The station gets it once, and both callers its outcome.
-#[tokio::test]
-async fn s08_the_same_key_twice_goes_to_the_station_once() -> Result<()> {
-    let Some(place) = Installation::new("split::key").await? else { return Ok(()) };
+async fn s08_the_same_key_twice_goes_to_the_station_once(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::key").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;
@@ -32,9 +38,8 @@ async fn s08_the_same_key_twice_goes_to_the_station_once() -> Result<()> {
 }
 
 /// Kept by the directory for a station that is not there; taken back or expired, it never goes out.
-#[tokio::test]
-async fn s09_a_command_waits_for_its_station_and_ends_as_it_must() -> Result<()> {
-    let Some(place) = Installation::new("split::queue").await? else { return Ok(()) };
+async fn s09_a_command_waits_for_its_station_and_ends_as_it_must(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::queue").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let worker = place.worker(&[]).await?;
     drop(booted(&gateway, "CP1").await?);
@@ -69,9 +74,8 @@ async fn s09_a_command_waits_for_its_station_and_ends_as_it_must() -> Result<()>
 }
 
 /// S07: each outcome as it was, through a worker that has nothing to do with the gateway.
-#[tokio::test]
-async fn s07_the_true_outcome_comes_back_from_another_process() -> Result<()> {
-    let Some(place) = Installation::new("split::outcomes").await? else { return Ok(()) };
+async fn s07_the_true_outcome_comes_back_from_another_process(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::outcomes").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;

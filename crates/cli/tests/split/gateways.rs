@@ -1,16 +1,25 @@
 //! Several gateways: S05, S06, and the newest connection wins wherever it is.
 
+use crate::engine::{Engine, over_each_broker};
 use crate::support::{AT_ONCE, Installation, booted, connected, obey, send, station};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use std::time::Duration;
 use switchboard_testkit::{Charger, Software, wait};
 
+over_each_broker! {
+    s05_a_killed_gateway_leaves_its_commands_unknown_and_its_stations_to_the_other,
+    s06_a_command_finds_the_gateway_that_has_the_station,
+    l01_the_newest_connection_wins_also_at_another_gateway,
+    a_gateway_that_is_told_to_stop_leaves_no_station_behind,
+}
+
 /// A command that it had written ends as unknown; its stations reconnect at the other one.
-#[tokio::test]
-async fn s05_a_killed_gateway_leaves_its_commands_unknown_and_its_stations_to_the_other() -> Result<()> {
+async fn s05_a_killed_gateway_leaves_its_commands_unknown_and_its_stations_to_the_other(
+    engine: Engine,
+) -> Result<()> {
     let test = "split::gateway-killed";
-    let Some(place) = Installation::new(test).await? else { return Ok(()) };
+    let Some(place) = Installation::over(engine, test).await? else { return Ok(()) };
     let Some(mut charger) = Charger::start(test, Software::Python16)? else { return Ok(()) };
     let mut first = place.gateway(&["--gateway-id", "first"]).await?;
     let second = place.gateway(&["--gateway-id", "second"]).await?;
@@ -41,9 +50,8 @@ async fn s05_a_killed_gateway_leaves_its_commands_unknown_and_its_stations_to_th
     Ok(())
 }
 
-#[tokio::test]
-async fn s06_a_command_finds_the_gateway_that_has_the_station() -> Result<()> {
-    let Some(place) = Installation::new("split::two-gateways").await? else { return Ok(()) };
+async fn s06_a_command_finds_the_gateway_that_has_the_station(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::two-gateways").await? else { return Ok(()) };
     let (first, second) = (place.gateway(&[]).await?, place.gateway(&[]).await?);
     let worker = place.worker(&[]).await?;
     let mut one = booted(&first, "ONE").await?;
@@ -60,9 +68,8 @@ async fn s06_a_command_finds_the_gateway_that_has_the_station() -> Result<()> {
 }
 
 /// L01 across gateways: also the late close of the old one takes nothing from the new one.
-#[tokio::test]
-async fn l01_the_newest_connection_wins_also_at_another_gateway() -> Result<()> {
-    let Some(place) = Installation::new("split::newest").await? else { return Ok(()) };
+async fn l01_the_newest_connection_wins_also_at_another_gateway(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::newest").await? else { return Ok(()) };
     let (first, second) = (place.gateway(&[]).await?, place.gateway(&[]).await?);
     let worker = place.worker(&[]).await?;
     let mut old = booted(&first, "CP1").await?;
@@ -86,9 +93,8 @@ async fn l01_the_newest_connection_wins_also_at_another_gateway() -> Result<()> 
 }
 
 /// The gateway that is told to stop closes with 1001 over the drain time, and the directory knows at once.
-#[tokio::test]
-async fn a_gateway_that_is_told_to_stop_leaves_no_station_behind() -> Result<()> {
-    let Some(place) = Installation::new("split::drain").await? else { return Ok(()) };
+async fn a_gateway_that_is_told_to_stop_leaves_no_station_behind(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::drain").await? else { return Ok(()) };
     let mut gateway = place.gateway(&["--gateway-drain-time", "200ms"]).await?;
     let worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;

@@ -1,5 +1,6 @@
 //! How the processes begin, and what is said when they cannot.
 
+use crate::engine::Engine;
 use crate::support::{BINARY, Installation, booted};
 use anyhow::{Result, ensure};
 use switchboard_directory::Directory as _;
@@ -68,7 +69,7 @@ async fn says(server: &Switchboard, part: &str) -> Result<()> {
 
 #[tokio::test]
 async fn what_cannot_work_together_ends_with_what_to_do() -> Result<()> {
-    let Some(place) = Installation::new("split::combinations").await? else { return Ok(()) };
+    let Some(place) = Installation::over(Engine::Nats, "split::combinations").await? else { return Ok(()) };
     let (bus, directory) = (place.bus.as_str(), place.directory.as_str());
     let folder = tempfile::tempdir()?;
     let file = format!("sqlite:{}", folder.path().join("directory.db").display());
@@ -135,7 +136,7 @@ async fn what_cannot_work_together_ends_with_what_to_do() -> Result<()> {
 /// One file for all roles: each takes of it what is its own, and `check-config` knows which are meant.
 #[tokio::test]
 async fn one_file_serves_all_roles() -> Result<()> {
-    let Some(place) = Installation::new("split::file").await? else { return Ok(()) };
+    let Some(place) = Installation::over(Engine::Nats, "split::file").await? else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("switchboard.toml");
     let text = format!(

@@ -1,29 +1,29 @@
 //! Servers for all tests, and what a test has of them for itself.
 
+use crate::engine::Engine;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
-use switchboard_bus::Connect;
-use switchboard_testkit::{
-    Ran, RawStation, Switchboard,
-    servers::{Nats, Postgres},
-    wait,
-};
+use switchboard_bus::{Bus, Connect, State};
+use switchboard_testkit::{Ran, RawStation, Switchboard, servers::Postgres, wait};
 use tokio::sync::OnceCell;
 
 /// The binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
 
-/// One broker and one database server, for the tests that kill neither. They end with this process.
-static NATS: OnceCell<Option<Nats>> = OnceCell::const_new();
+/// One database server, for the tests that do not kill it. It ends with this process.
 static POSTGRES: OnceCell<Option<Postgres>> = OnceCell::const_new();
 
 /// What gateways and workers of one installation have in common.
 #[derive(Debug)]
 pub(crate) struct Installation {
+    engine: Engine,
     pub(crate) bus: String,
     pub(crate) directory: String,
     books: String,
@@ -31,20 +31,26 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// A namespace and a database of the test's own; none if it has to be skipped.
-    pub(crate) async fn new(test: &str) -> Result<Option<Self>> {
-        let Some(nats) = NATS.get_or_try_init(|| Nats::start(test)).await? else { return Ok(None) };
-        Self::on(test, nats.url()).await
+    /// A namespace at a broker that nobody kills, and databases of the test's own; none if it has to be skipped.
+    pub(crate) async fn over(engine: Engine, test: &str) -> Result<Option<Self>> {
+        let Some(bus) = engine.shared(test).await? else { return Ok(None) };
+        Self::on(engine, test, bus).await
     }
 
     /// The same with a bus of the test's own.
-    pub(crate) async fn on(test: &str, bus: String) -> Result<Option<Self>> {
+    pub(crate) async fn on(engine: Engine, test: &str, bus: String) -> Result<Option<Self>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let Some(postgres) = POSTGRES.get_or_try_init(|| Postgres::start(test)).await? else {
             return Ok(None);
         };
         let namespace = format!("n{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        Ok(Some(Self { bus, directory: postgres.database()?, books: postgres.database()?, namespace }))
+        Ok(Some(Self {
+            engine,
+            bus,
+            directory: postgres.database()?,
+            books: postgres.database()?,
+            namespace,
+        }))
     }
 
     /// The arguments that all processes of it have.
@@ -60,9 +66,13 @@ impl Installation {
         self.worker(&["--database", &self.books]).await
     }
 
-    /// The same for a process of its own making.
-    pub(crate) fn connect(&self) -> Connect {
-        Connect { namespace: self.namespace.as_str().into(), ..Connect::to(&self.bus) }
+    /// The bus for this process too.
+    pub(crate) async fn join(&self) -> Result<Arc<dyn Bus>> {
+        let connect = Connect { namespace: self.namespace.as_str().into(), ..Connect::to(&self.bus) };
+        let bus = self.engine.connect(connect)?;
+        tokio::time::timeout(wait::DEADLINE, bus.state().wait_for(|state| *state == State::Connected))
+            .await??;
+        Ok(bus)
     }
 
     /// A gateway that is ready.

@@ -1,5 +1,6 @@
 //! Workers that die, freeze, are slow or all gone: S01, S02, S03, S10.
 
+use crate::engine::{Engine, over_each_broker};
 use crate::support::{AT_ONCE, Installation, booted, metric_at_least, start, station, status, transactions};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,20 +11,27 @@ use std::{
     },
     time::Duration,
 };
-use switchboard_bus::{Bus, State};
-use switchboard_bus_nats::Nats;
 use switchboard_messages::v16;
 use switchboard_router::Router;
 use switchboard_testkit::{Charger, RawStation, Software, http, wait};
+
+over_each_broker! {
+    s01_a_worker_killed_in_mid_call_leaves_one_effect_and_one_answer,
+    s01_all_workers_gone_for_five_seconds_cost_no_call_and_no_socket,
+    s01_what_a_killed_or_frozen_worker_had_is_done_by_the_other_one_once,
+    s10_the_late_answer_of_a_worker_that_was_frozen_is_dropped_and_counted,
+    s03_at_the_deadline_without_workers_each_call_ends_as_its_class_wants,
+    a_worker_that_is_told_to_stop_answers_what_it_has,
+    s01_a_slow_handler_under_load_is_left_in_peace_as_long_as_presence_names_it,
+}
 
 const AGAIN: &str = "switchboard_gateway_calls_handed_over_again_total";
 const LATE: &str = "switchboard_gateway_answers_late_total";
 
 /// It dies between the commit and the answer: whoever takes over must know what was done (S02).
-#[tokio::test]
-async fn s01_a_worker_killed_in_mid_call_leaves_one_effect_and_one_answer() -> Result<()> {
+async fn s01_a_worker_killed_in_mid_call_leaves_one_effect_and_one_answer(engine: Engine) -> Result<()> {
     let test = "split::killed";
-    let Some(place) = Installation::new(test).await? else { return Ok(()) };
+    let Some(place) = Installation::over(engine, test).await? else { return Ok(()) };
     let Some(mut charger) = Charger::start(test, Software::Python16)? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let mut worker = place.worker(&[]).await?;
@@ -53,9 +61,8 @@ async fn s01_a_worker_killed_in_mid_call_leaves_one_effect_and_one_answer() -> R
     Ok(())
 }
 
-#[tokio::test]
-async fn s01_all_workers_gone_for_five_seconds_cost_no_call_and_no_socket() -> Result<()> {
-    let Some(place) = Installation::new("split::gone").await? else { return Ok(()) };
+async fn s01_all_workers_gone_for_five_seconds_cost_no_call_and_no_socket(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::gone").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let mut worker = place.worker(&[]).await?;
     let mut stations = Vec::new();
@@ -79,9 +86,8 @@ async fn s01_all_workers_gone_for_five_seconds_cost_no_call_and_no_socket() -> R
 }
 
 /// One of two dies or freezes under load: the other one has each call done, once, and the one that wakes changes nothing.
-#[tokio::test]
-async fn s01_what_a_killed_or_frozen_worker_had_is_done_by_the_other_one_once() -> Result<()> {
-    let Some(place) = Installation::new("split::two-workers").await? else { return Ok(()) };
+async fn s01_what_a_killed_or_frozen_worker_had_is_done_by_the_other_one_once(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::two-workers").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let (mut first, second) = (place.one_of_many().await?, place.one_of_many().await?);
     let mut stations = Vec::new();
@@ -111,9 +117,10 @@ async fn s01_what_a_killed_or_frozen_worker_had_is_done_by_the_other_one_once() 
 }
 
 /// S10: what it says when it wakes is for a call that has ended.
-#[tokio::test]
-async fn s10_the_late_answer_of_a_worker_that_was_frozen_is_dropped_and_counted() -> Result<()> {
-    let Some(place) = Installation::new("split::frozen").await? else { return Ok(()) };
+async fn s10_the_late_answer_of_a_worker_that_was_frozen_is_dropped_and_counted(
+    engine: Engine,
+) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::frozen").await? else { return Ok(()) };
     let gateway = place.gateway(&["--gateway-answer-deadline", "2s"]).await?;
     let worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;
@@ -130,9 +137,8 @@ async fn s10_the_late_answer_of_a_worker_that_was_frozen_is_dropped_and_counted(
 }
 
 /// What needs nothing of processing is journalled and worked off; what money hangs on closes the socket; the rest fails.
-#[tokio::test]
-async fn s03_at_the_deadline_without_workers_each_call_ends_as_its_class_wants() -> Result<()> {
-    let Some(place) = Installation::new("split::deadline").await? else { return Ok(()) };
+async fn s03_at_the_deadline_without_workers_each_call_ends_as_its_class_wants(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::deadline").await? else { return Ok(()) };
     let arguments = ["--gateway-answer-deadline", "1500ms", "--gateway-refuse-upgrades-after", "1s"];
     let gateway = place.gateway(&arguments).await?;
     let mut worker = place.worker(&[]).await?;
@@ -178,9 +184,8 @@ async fn s03_at_the_deadline_without_workers_each_call_ends_as_its_class_wants()
 }
 
 /// A restart by hand: what is in hand is finished, and whoever comes next finds the new one.
-#[tokio::test]
-async fn a_worker_that_is_told_to_stop_answers_what_it_has() -> Result<()> {
-    let Some(place) = Installation::new("split::stopped").await? else { return Ok(()) };
+async fn a_worker_that_is_told_to_stop_answers_what_it_has(engine: Engine) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::stopped").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let mut worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;
@@ -198,9 +203,10 @@ async fn a_worker_that_is_told_to_stop_answers_what_it_has() -> Result<()> {
 }
 
 /// Five handlers sleep for three seconds while others are busy: two workers, and each call is taken by one of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s01_a_slow_handler_under_load_is_left_in_peace_as_long_as_presence_names_it() -> Result<()> {
-    let Some(place) = Installation::new("split::slow").await? else { return Ok(()) };
+async fn s01_a_slow_handler_under_load_is_left_in_peace_as_long_as_presence_names_it(
+    engine: Engine,
+) -> Result<()> {
+    let Some(place) = Installation::over(engine, "split::slow").await? else { return Ok(()) };
     let gateway = place.gateway(&[]).await?;
     let runs = Arc::new(AtomicU32::new(0));
     let router = {
@@ -218,11 +224,8 @@ async fn s01_a_slow_handler_under_load_is_left_in_peace_as_long_as_presence_name
     };
     let mut workers = Vec::new();
     for _ in 0..2 {
-        let bus: Arc<dyn Bus> = Arc::new(Nats::connect(place.connect())?);
-        bus.state().wait_for(|state| *state == State::Connected).await?;
-        workers.push(
-            switchboard_worker::serve(router.clone(), bus, switchboard_worker::Config::default()).await?,
-        );
+        let config = switchboard_worker::Config::default();
+        workers.push(switchboard_worker::serve(router.clone(), place.join().await?, config).await?);
     }
     let mut stations = Vec::new();
     for number in 0..20 {
