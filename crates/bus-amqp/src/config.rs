@@ -1,12 +1,9 @@
 //! What is read from a [`Connect`] once: places, names, certificates.
 
 use bytestring::ByteString;
-use std::path::Path;
 use std::sync::Arc;
-use switchboard_bus::{Connect, ConnectError, Endpoint, Scheme, Secret, Tls, percent};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use switchboard_bus::{Connect, ConnectError, Endpoint, Scheme, Secret, percent};
+use tokio_rustls::rustls::ClientConfig;
 
 /// How this driver is reached.
 pub(crate) const SCHEMES: [Scheme; 2] =
@@ -74,7 +71,7 @@ impl Config {
             names: Names::of(&connect.namespace),
             participant: connect.participant.clone(),
             partitions: connect.partitions,
-            tls: if tls { Some(Arc::new(client_config(&connect.tls)?)) } else { None },
+            tls: if tls { Some(connect.tls.client_config()?) } else { None },
         })
     }
 }
@@ -133,49 +130,6 @@ impl Names {
         let queue = format!("{}{}", self.inbox, percent::encode_token(name));
         (queue.len() <= NAME_MAX).then_some(queue)
     }
-}
-
-/// Ring, since it builds everywhere; a process may have installed another provider for the rest of it.
-fn client_config(files: &Tls) -> Result<ClientConfig, ConnectError> {
-    let driver = |error: tokio_rustls::rustls::Error| ConnectError::Driver(error.into());
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(driver)?.with_root_certificates(roots(files.ca_file.as_deref())?);
-    match (&files.certificate_file, &files.key_file) {
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            let fault = |source| ConnectError::File { path: key.clone(), source };
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(error.into()))?;
-            builder.with_client_auth_cert(chain, key).map_err(driver)
-        }
-        _ => Ok(builder.with_no_client_auth()),
-    }
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    // The system may hold some that cannot be used; the one that is needed is missed at the handshake.
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots
-                .add(certificate)
-                .map_err(|error| ConnectError::File { path: path.to_owned(), source: error.into() })?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(ConnectError::Driver(
-            "the system trusts no authority: name a file with the broker's (the ca_file of the bus)".into(),
-        ));
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let fault = |source| ConnectError::File { path: path.to_owned(), source };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fault(error.into()))?;
-    certificates.collect::<Result<_, _>>().map_err(|error| fault(error.into()))
 }
 
 /// What the protocol allows in a name, in bytes.

@@ -7,21 +7,12 @@
 use crate::line::{OUT_BYTES_MAX, Shared};
 use crate::wire::{Publish, Writer};
 use std::borrow::Cow;
-use switchboard_bus::{
-    Address, Envelope, Kind, Metadata, OutcomeKind, PublishError, State, partition, percent,
-};
+use switchboard_bus::{Address, Envelope, PublishError, State, partition, percent};
 
 /// The channel that is published on.
 pub(crate) const CHANNEL: u16 = 1;
 /// The largest body: half of what brokers of version 4 take by default.
 pub(crate) const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// No frame holds the headers.
-#[derive(Debug, thiserror::Error)]
-#[error("the headers are larger than a frame of this connection, {limit} bytes")]
-struct HeadersTooLarge {
-    limit: usize,
-}
 
 /// Puts an envelope on its way.
 pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Result<(), PublishError> {
@@ -52,7 +43,8 @@ pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Res
     let to = Publish {
         exchange,
         key: &key,
-        mandatory: reply_to.is_some() && comes_back(to, envelope),
+        mandatory: matches!(to, Address::Call { .. } | Address::Inbox(_))
+            && metadata.comes_back(&envelope.body),
         reply_to: reply_to.as_deref(),
         // Beyond what RabbitMQ can count it would close the channel.
         expiration_ms: metadata.remaining.map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX)),
@@ -71,38 +63,7 @@ pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Res
         let headers = |put: &mut dyn FnMut(&'static str, &str)| {
             metadata.encode_headers(&mut |name, value| put(name, value));
         };
-        if writer.publish(&to, headers, &envelope.body, limit) {
-            Ok(())
-        } else {
-            Err(PublishError::Refused(Box::new(HeadersTooLarge { limit })))
-        }
+        let written = writer.publish(&to, headers, &envelope.body, limit);
+        written.map_err(|bytes| PublishError::TooLarge { bytes, limit })
     })
-}
-
-/// Whether somebody wants to know that nobody took it.
-fn comes_back(to: &Address, envelope: &Envelope) -> bool {
-    let metadata = &envelope.metadata;
-    let is_for_one = matches!(to, Address::Call { .. } | Address::Inbox(_));
-    is_for_one
-        && match metadata.kind {
-            Kind::Call => true,
-            // The outbox is looked into again, and a cancellation finds nothing where there is nobody.
-            Kind::Command => !metadata.outbox && !envelope.body.is_empty(),
-            _ => false,
-        }
-}
-
-/// What the sender of a message that nobody took is told.
-pub(crate) fn returned(sent: Metadata) -> Metadata {
-    Metadata {
-        tenant: sent.tenant,
-        station: sent.station,
-        connection: sent.connection,
-        seq: sent.seq,
-        attempt: sent.attempt,
-        journal: sent.journal,
-        command_id: sent.command_id,
-        outcome: Some(OutcomeKind::Offline),
-        ..Metadata::new(Kind::Returned)
-    }
 }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use switchboard_bus::{Address, Done, Envelope, State, SubscribeError, Topic};
+use switchboard_bus::{Address, Done, Envelope, OutcomeKind, State, SubscribeError, Topic};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -296,7 +296,7 @@ impl Session<'_> {
         let sent = headers(header.properties).map(|headers| Content::new(headers, 0).envelope());
         let Some(Ok(Envelope { metadata, .. })) = sent else { return };
         let Some(name) = metadata.reply_to.clone() else { return };
-        let envelope = Envelope::new(publish::returned(*metadata), "");
+        let envelope = Envelope::new(metadata.returned(OutcomeKind::Offline), "");
         let inbox = Topic::Inbox(name.clone());
         if let Some(registered) = self.members.iter().find(|registered| registered.member.topic == inbox) {
             hand_over(&registered.member, envelope, Done::noop());

@@ -103,12 +103,19 @@ pub(crate) fn put_properties(
             out.put_slice(topic.as_bytes());
         }
     }
-    let mut fits = true;
+    let mut longest = 0;
     metadata.encode_headers(&mut |name, value| {
         // MQTT's texts may hold no control characters; encoded as on every transport, whoever reads them needs one rule.
-        fits &= put_user_property(out, name, &percent::encode_value(value));
+        let value = percent::encode_value(value);
+        if !put_user_property(out, name, &value) {
+            longest = longest.max(value.len());
+        }
     });
-    if fits { Ok(()) } else { Err(PublishError::Refused("a header is longer than MQTT carries".into())) }
+    if longest == 0 {
+        Ok(())
+    } else {
+        Err(PublishError::TooLarge { bytes: longest, limit: usize::from(u16::MAX) })
+    }
 }
 
 /// An envelope from what came. Its strings are slices of that.

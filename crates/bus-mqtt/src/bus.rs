@@ -18,8 +18,8 @@ use std::{
     },
 };
 use switchboard_bus::{
-    Address, Bus, Capabilities, Connect, ConnectError, Consumer, Endpoint, Envelope, Kind, Metadata,
-    OutcomeKind, PublishError, Scheme, State, SubscribeError, Subscribed, Subscription, Tells, Topic,
+    Address, Bus, Capabilities, Connect, ConnectError, Consumer, Endpoint, Envelope, OutcomeKind,
+    PublishError, Scheme, State, SubscribeError, Subscribed, Subscription, Tells, Topic,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsConnector;
@@ -316,24 +316,14 @@ impl Shared {
 
     /// Tells whoever sent a call or command that hands are full here, so that it is handed over again at once, to another
     /// one if there is one: the broker gives each its turn and does not know who is busy. So does a worker that leaves.
-    fn give_back(&self, sent: &Metadata) {
-        let is_command = sent.kind == Kind::Command && !sent.outbox;
-        let Some(reply_to) = &sent.reply_to else { return };
-        if !is_command && !matches!(sent.kind, Kind::Call | Kind::Send) {
+    fn give_back(&self, sent: &Envelope) {
+        let metadata = &sent.metadata;
+        let Some(inbox) = metadata.reply_to.clone().filter(|_| metadata.comes_back(&sent.body)) else {
             return;
-        }
-        let mut metadata = Metadata::new(Kind::Returned);
-        metadata.outcome = Some(OutcomeKind::Busy);
-        metadata.tenant = sent.tenant.clone();
-        metadata.station = sent.station.clone();
-        metadata.connection = sent.connection.clone();
-        metadata.seq = sent.seq;
-        metadata.attempt = sent.attempt;
-        metadata.journal = sent.journal;
-        metadata.command_id = sent.command_id.clone();
-        let envelope = Envelope::new(metadata, bytes::Bytes::new());
+        };
+        let returned = Envelope::new(metadata.returned(OutcomeKind::Busy), "");
         // Nobody waits for the broker's answer: at worst the call is handed over again later.
-        if let Err(error) = self.publish(&Address::Inbox(reply_to.clone()), &envelope) {
+        if let Err(error) = self.publish(&Address::Inbox(inbox), &returned) {
             tracing::debug!(%error, "that hands are full could not be told");
         }
     }
@@ -375,7 +365,7 @@ impl Listener for Shared {
         match place {
             Place::Call => {
                 if let Err(envelope) = self.calls_hands.take(envelope, ack) {
-                    self.give_back(&envelope.metadata);
+                    self.give_back(&envelope);
                 }
             }
             Place::Inbox(name) => {
@@ -384,7 +374,7 @@ impl Listener for Shared {
                     Some(hands) => {
                         if let Err(envelope) = hands.take(envelope, ack) {
                             self.lost("an inbox is full: what came for it is lost");
-                            self.give_back(&envelope.metadata);
+                            self.give_back(&envelope);
                         }
                     }
                     None => ack.ack(),

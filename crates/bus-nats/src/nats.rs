@@ -189,7 +189,8 @@ fn publish_error(error: switchboard_nats::PublishError) -> PublishError {
         switchboard_nats::PublishError::Away => PublishError::Away,
         switchboard_nats::PublishError::Closed => PublishError::Closed,
         switchboard_nats::PublishError::Busy => PublishError::Busy,
-        switchboard_nats::PublishError::TooLarge { bytes, limit } => PublishError::TooLarge { bytes, limit },
+        switchboard_nats::PublishError::TooLarge { bytes, limit }
+        | switchboard_nats::PublishError::Subject { bytes, limit } => PublishError::TooLarge { bytes, limit },
         other => PublishError::Refused(Box::new(other)),
     }
 }

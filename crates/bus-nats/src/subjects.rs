@@ -133,29 +133,12 @@ enum Back<'a> {
 
 /// To which inbox an envelope comes back, and what it must say there.
 fn returns_to<'a>(metadata: &'a Metadata, body: &[u8]) -> Option<(&'a ByteString, Back<'a>)> {
+    let reply_to = metadata.reply_to.as_ref().filter(|_| metadata.comes_back(body))?;
     let back = match metadata.kind {
-        Kind::Call => Back::Call { generation: metadata.connection.as_ref()?.generation, seq: metadata.seq? },
-        // One of the outbox is in the directory; a cancellation says nothing about its command.
-        Kind::Command if !metadata.outbox && !body.is_empty() => {
-            Back::Command { id: metadata.command_id.as_ref()? }
-        }
-        _ => return None,
+        Kind::Command => Back::Command { id: metadata.command_id.as_ref()? },
+        _ => Back::Call { generation: metadata.connection.as_ref()?.generation, seq: metadata.seq? },
     };
-    Some((metadata.reply_to.as_ref()?, back))
-}
-
-/// What comes back of an envelope that somebody had no room for; none if it is not to come back.
-pub(crate) fn returned(metadata: &Metadata, body: &[u8]) -> Option<(ByteString, Metadata)> {
-    let (inbox, _) = returns_to(metadata, body)?;
-    let mut returned = Metadata::new(Kind::Returned);
-    returned.tenant = metadata.tenant.clone();
-    returned.station = metadata.station.clone();
-    returned.connection = metadata.connection.clone();
-    returned.seq = metadata.seq;
-    returned.attempt = metadata.attempt;
-    returned.journal = metadata.journal;
-    returned.command_id = metadata.command_id.clone();
-    Some((inbox.clone(), returned))
+    Some((reply_to, back))
 }
 
 fn push_token(subject: &mut String, id: &str) {
@@ -171,6 +154,7 @@ fn push_token(subject: &mut String, id: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchboard_bus::OutcomeKind;
 
     fn subjects() -> Subjects {
         Subjects::new("fleet-1", 256)
@@ -214,8 +198,9 @@ mod tests {
                 subject.starts_with("ocpp.v1.fleet-1.inbox.gw%2E1.call.t%2E1.RDAM%7C1%2E%2A.7.8.9"),
                 "{subject}"
             );
-            let read = subjects().read_return(&subject, Kind::Returned).unwrap();
-            assert_eq!(Some(("gw.1".into(), read)), returned(&call, b"[]"));
+            let mut read = subjects().read_return(&subject, Kind::Returned).unwrap();
+            read.outcome = Some(OutcomeKind::Offline);
+            assert_eq!(read, call.returned(OutcomeKind::Offline));
         }
         assert!(!subjects().asks_for_owner("ocpp.v1.fleet-1.inbox.owner"));
         assert!(subjects().asks_for_owner(&subjects().owner("owner")));

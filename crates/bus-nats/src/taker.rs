@@ -1,6 +1,6 @@
 //! What comes from the server, as envelopes for a consumer.
 
-use crate::{nats::Inner, subjects::returned};
+use crate::nats::Inner;
 use bytestring::ByteString;
 use std::sync::{
     Arc, Weak,
@@ -87,14 +87,12 @@ fn read(inner: &Inner, message: &Message) -> Result<Option<Metadata>, HeaderErro
 impl Inner {
     /// Somebody has no room for this: it goes back to whoever sent it, or is counted.
     fn give_back(&self, metadata: &Metadata, body: &[u8]) {
-        let Some((inbox, mut returned)) = returned(metadata, body) else {
+        let Some(inbox) = metadata.reply_to.clone().filter(|_| metadata.comes_back(body)) else {
             self.missed.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        returned.outcome = Some(OutcomeKind::Busy);
-        if let Err(error) =
-            self.send(&Address::Inbox(inbox), &Envelope::new(returned, ByteString::new().into_bytes()))
-        {
+        let returned = Envelope::new(metadata.returned(OutcomeKind::Busy), "");
+        if let Err(error) = self.send(&Address::Inbox(inbox), &returned) {
             // Its sender asks again after a while.
             tracing::debug!(%error, "what there is no room for could not be given back");
         }

@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_rpc::{Frame, MessageId, StationId, Version, frame::write_call};
-use waiting::{Waiter, Waiting};
+use waiting::{Name, Waiter, Waiting};
 
 /// Knows at which gateway a station is, and keeps commands that outlive their sender. A directory, usually.
 pub trait Locator: Send + Sync + fmt::Debug + 'static {
@@ -211,7 +211,8 @@ impl Commander {
         let body = body(action, payload.into())?;
         let id = options.key.clone().or_else(|| options.id.clone());
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string().into());
-        let Some(waiter) = Waiting::register(&self.0.waiting, &id) else { return Ok(Outcome::Busy) };
+        let name = Name { tenant: tenant.clone(), station: station.clone(), id: id.clone() };
+        let Some(waiter) = Waiting::register(&self.0.waiting, name) else { return Ok(Outcome::Busy) };
         let sent = Sent { inner: &self.0, tenant, station, id, options, waiter };
         sent.run(action, body).await
     }
@@ -229,7 +230,8 @@ impl Commander {
     ) -> Result<(), CommandError> {
         let inner = &self.0;
         if inner.locator.withdraw(tenant, station, id, crate::OutcomeKind::Cancelled).await? {
-            inner.waiting.end(id, &Outcome::Cancelled);
+            let name = Name { tenant: tenant.clone(), station: station.clone(), id: id.clone() };
+            inner.waiting.end(&name, &Outcome::Cancelled);
             return Ok(());
         }
         let Some(gateway) = inner.locator.locate(tenant, station).await? else { return Ok(()) };

@@ -1,6 +1,8 @@
 //! What every driver needs to know to reach its broker: the same for all, so that whoever composes need not know which.
 
 mod endpoint;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use endpoint::{Endpoint, Scheme};
 

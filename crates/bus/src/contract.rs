@@ -185,8 +185,8 @@ pub enum PublishError {
     /// It was closed from our side.
     #[error("the bus is closed")]
     Closed,
-    /// The body is larger than this bus carries.
-    #[error("a body of {bytes} bytes exceeds the limit of {limit}")]
+    /// The body, or what goes into headers and address, is larger than this bus carries.
+    #[error("{bytes} bytes exceed the limit of {limit}")]
     TooLarge {
         /// Its size.
         bytes: usize,

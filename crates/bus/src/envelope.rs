@@ -164,6 +164,36 @@ impl Metadata {
             tracestate: None,
         }
     }
+
+    /// Whether this comes back to its sender if nobody takes it, as [`Bus`](crate::Bus) promises. `body` is what it is the
+    /// metadata of.
+    #[must_use]
+    pub fn comes_back(&self, body: &[u8]) -> bool {
+        self.reply_to.is_some()
+            && match self.kind {
+                Kind::Call => true,
+                // The outbox is looked into again, and a cancellation has its command's id: its sender would take its
+                // return for that command's end.
+                Kind::Command => !self.outbox && !body.is_empty(),
+                _ => false,
+            }
+    }
+
+    /// What its sender is told then.
+    #[must_use]
+    pub fn returned(&self, outcome: OutcomeKind) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            station: self.station.clone(),
+            connection: self.connection.clone(),
+            seq: self.seq,
+            attempt: self.attempt,
+            journal: self.journal,
+            command_id: self.command_id.clone(),
+            outcome: Some(outcome),
+            ..Self::new(Kind::Returned)
+        }
+    }
 }
 
 /// One message on the bus.
@@ -180,5 +210,36 @@ impl Envelope {
     #[must_use]
     pub fn new(metadata: Metadata, body: impl Into<Bytes>) -> Self {
         Self { metadata: Box::new(metadata), body: body.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_come_back_and_commands_that_somebody_waits_for_and_nothing_else() {
+        let comes_back = |kind, body: &'static [u8], change: fn(&mut Metadata)| {
+            let mut metadata = Metadata::new(kind);
+            metadata.reply_to = Some("inbox".into());
+            change(&mut metadata);
+            metadata.comes_back(body)
+        };
+        for (kind, expected) in [
+            (Kind::Call, true),
+            (Kind::Command, true),
+            (Kind::Send, false),
+            (Kind::Answer, false),
+            (Kind::Outcome, false),
+            (Kind::Event, false),
+            (Kind::Presence, false),
+            (Kind::Returned, false),
+            (Kind::ResultError, false),
+        ] {
+            assert_eq!(comes_back(kind, b"[]", |_| {}), expected, "{kind:?}");
+        }
+        assert!(!comes_back(Kind::Command, b"", |_| {}), "a cancellation");
+        assert!(!comes_back(Kind::Command, b"[]", |metadata| metadata.outbox = true));
+        assert!(!comes_back(Kind::Call, b"[]", |metadata| metadata.reply_to = None));
     }
 }

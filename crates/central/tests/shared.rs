@@ -302,3 +302,22 @@ async fn what_can_never_be_opened_is_refused_at_once_and_without_the_password() 
     }
     assert!(Database::parse("mysql://host/db").is_err());
 }
+
+/// Where somebody else makes the schemas. And one who died before all was made leaves nobody without books.
+#[tokio::test]
+async fn books_begin_in_a_schema_of_ones_own_and_where_somebody_died_who_began_them() {
+    let Some(server) = Postgres::shared("books that somebody began").unwrap() else { return };
+    let url = server.database().unwrap();
+    let database = url.rsplit('/').next().unwrap();
+    let sql = "CREATE ROLE keeper LOGIN; CREATE SCHEMA switchboard_central AUTHORIZATION keeper";
+    server.psql(database, sql).unwrap();
+    let url = url.replace("postgres@", "keeper@");
+    open(&url).close().await;
+    for (seq, gone) in [(1, "once_journalled"), (2, "once")] {
+        server.psql(database, &format!("DROP TABLE switchboard_central.{gone}")).unwrap();
+        let central = open(&url);
+        let begin = start(1, "TAG", &time(u32::try_from(seq).unwrap(), 0), 0);
+        answered(&central.router(), "S1", (1, seq), "StartTransaction", &begin).await;
+        central.close().await;
+    }
+}

@@ -49,7 +49,10 @@ pub(crate) async fn refuse(
     why: ByteString,
     now_ms: i64,
 ) -> Result<(), Fault> {
-    session.execute(REFUSE, &[&id.cast_signed(), &&*why, &now_ms]).await?;
+    // Processing's words, in which PostgreSQL takes every character but this one. It would refuse the entry for good, and
+    // those of the same station behind it.
+    let why = why.replace('\0', "\u{fffd}");
+    session.execute(REFUSE, &[&id.cast_signed(), &why, &now_ms]).await?;
     Ok(())
 }
 

@@ -347,14 +347,16 @@ impl Directory for Postgres {
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            for lane in &self.lanes {
+            // Together: where the server is silent, each takes its time.
+            futures_util::future::join_all(self.lanes.iter().map(async |lane| {
                 let (closer, closed) = oneshot::channel();
                 let sent = tokio::time::timeout(CLOSE_LIMIT, lane.send(Message::Close(closer))).await;
                 if matches!(sent, Ok(Ok(()))) {
                     // Never answered: the sender is dropped when all is done.
                     drop(tokio::time::timeout(CLOSE_LIMIT, closed).await);
                 }
-            }
+            }))
+            .await;
             self.standing.closed();
             Ok(())
         })

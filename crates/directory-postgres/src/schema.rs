@@ -41,7 +41,11 @@ async fn make(client: &Client, schema: &str) -> Result<(), Fault> {
         client.batch_execute("ROLLBACK").await?;
         return Ok(());
     }
-    client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}; {TABLES}; COMMIT")).await?;
+    // Asked first: one that is there may be all that this user may create things in, and `IF NOT EXISTS` wants the right
+    // to make one in any case.
+    let there = client.query_one("SELECT to_regnamespace($1::text) IS NOT NULL", &[&schema]).await?;
+    let create = if there.try_get(0)? { String::new() } else { format!("CREATE SCHEMA {schema};") };
+    client.batch_execute(&format!("{create} {TABLES}; COMMIT")).await?;
     tracing::info!(schema, "a new directory begins: no station is registered in it");
     Ok(())
 }

@@ -3,19 +3,13 @@
 use crate::protocol::{self, Hello, Info, Op};
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
-use std::{fmt, io, path::Path, pin::Pin, sync::Arc, time::Duration};
-use switchboard_bus::{Connect, ConnectError, Endpoint, Tls};
+use std::{fmt, io, pin::Pin, time::Duration};
+use switchboard_bus::{Connect, ConnectError, Endpoint};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{
-        self, ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-    },
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 /// What it takes to reach the server.
 pub(crate) struct Dialling {
@@ -63,7 +57,7 @@ impl Dialling {
     pub(crate) fn new(connect: &Connect) -> Result<Self, ConnectError> {
         let endpoints = connect.endpoints(crate::SCHEMES)?;
         let tls = match endpoints.iter().any(|endpoint| endpoint.scheme.tls) {
-            true => Some(TlsConnector::from(Arc::new(tls(&connect.tls)?))),
+            true => Some(TlsConnector::from(connect.tls.client_config()?)),
             false => None,
         };
         for endpoint in endpoints.iter().filter(|endpoint| endpoint.scheme.tls) {
@@ -192,44 +186,6 @@ async fn hear(stream: &mut Pin<Box<dyn Stream>>, read: &mut BytesMut, name: &str
 
 fn speech(endpoint: &str, reason: &str) -> DialError {
     DialError::Speech { endpoint: endpoint.to_owned(), reason: reason.to_owned() }
-}
-
-fn tls(files: &Tls) -> Result<ClientConfig, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // The system's may hold some that nobody can read any more.
-        drop(roots.add(certificate));
-    }
-    if let Some(path) = &files.ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| file(path, error))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let driver = |error: rustls::Error| ConnectError::Driver(error.into());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(driver)?
-        .with_root_certificates(roots);
-    match (&files.certificate_file, &files.key_file) {
-        (Some(certificate), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, error))?;
-            config
-                .with_client_auth_cert(certificates(certificate)?, key)
-                .map_err(|error| file(certificate, error))
-        }
-        _ => Ok(config.with_no_client_auth()),
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| file(path, error))?;
-    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|error| file(path, error))?;
-    if certificates.is_empty() { Err(file(path, "it holds no certificate")) } else { Ok(certificates) }
-}
-
-fn file(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectError {
-    ConnectError::File { path: path.to_owned(), source: source.into() }
 }
 
 impl fmt::Debug for Dialling {

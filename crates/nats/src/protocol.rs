@@ -399,6 +399,40 @@ mod tests {
             prop_assert_eq!(&message.payload, &payload);
         }
 
+        /// However it is cut, also within a line, a number or a character.
+        #[test]
+        fn what_comes_in_pieces_is_what_comes_at_once(
+            texts in prop::collection::vec(
+                "MSG [a-zé.]{1,8} [0-9]{1,3} ([a-z]{1,5} )?[0-9]\r\n[ -~]{0,11}\r\n|PING\r\n|\\+OK\r\n|-ERR '[a-z ]{0,9}'\r\n|[ -~]{0,4}\r\n",
+                1..5,
+            ),
+            cuts in prop::collection::vec(1..9_usize, 1..80),
+        ) {
+            let text = texts.concat().into_bytes();
+            let ops = |pieces: Vec<&[u8]>| {
+                let (mut buffer, mut ops) = (BytesMut::new(), Vec::new());
+                for piece in pieces {
+                    buffer.extend_from_slice(piece);
+                    loop {
+                        match next(&mut buffer) {
+                            Ok(Some(op)) => ops.push(op),
+                            Ok(None) => break,
+                            Err(nonsense) => return (ops, Some(nonsense)),
+                        }
+                    }
+                }
+                (ops, None)
+            };
+            let (mut pieces, mut rest) = (Vec::new(), &text[..]);
+            for cut in cuts {
+                let piece;
+                (piece, rest) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+            }
+            pieces.push(rest);
+            prop_assert_eq!(ops(pieces), ops(vec![&text]));
+        }
+
         #[test]
         fn whatever_comes_it_does_not_panic(text in prop::collection::vec(any::<u8>(), 0..200), word in "(MSG|HMSG|INFO|-ERR|PING) [ -~]{0,30}\r\n[ -~]{0,20}\r\n") {
             drop(all(&text));

@@ -236,6 +236,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_can_never_work_is_told_without_the_password() {
@@ -250,6 +251,32 @@ mod tests {
             let error = Address::to(url).resolve().err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(part), "{url}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    proptest! {
+        /// Whatever an operator writes, it is read or refused, and its password is told nobody.
+        #[test]
+        fn no_text_shows_a_password(
+            user in "[a-z]{0,4}",
+            rest in "[a-z0-9.,:/?=&%@\\[\\]-]{0,40}",
+            sslmode in prop::option::of("[a-z-]{0,11}"),
+        ) {
+            let mut url = format!("postgres://{user}:QxZ9jK@{rest}");
+            if let Some(mode) = sslmode {
+                url = format!("{url}?sslmode={mode}");
+            }
+            let address = Address::to(url);
+            let shown = match address.resolve() {
+                Ok(target) => format!("{target:?} {}", target.name),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            prop_assert!(!format!("{shown} {address:?}").contains("QxZ9jK"), "{}", shown);
+        }
+
+        #[test]
+        fn whatever_is_given_is_read_or_refused(url in "(postgres://)?\\PC{0,60}") {
+            drop(Address::to(url).read());
         }
     }
 

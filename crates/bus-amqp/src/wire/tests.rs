@@ -27,7 +27,7 @@ fn published(metadata: &Metadata, body: &[u8], frame_max: usize) -> Vec<u8> {
     let headers = |put: &mut dyn FnMut(&'static str, &str)| {
         metadata.encode_headers(&mut |name, value| put(name, value));
     };
-    assert!(Writer::new(&mut out, 3).publish(&to, headers, body, frame_max));
+    Writer::new(&mut out, 3).publish(&to, headers, body, frame_max).unwrap();
     out
 }
 
@@ -73,7 +73,8 @@ fn properties_that_fit_into_no_frame_are_not_written() {
     let mut out = b"before".to_vec();
     let to = Publish { exchange: "", key: "k", mandatory: false, reply_to: None, expiration_ms: None };
     let long = "x".repeat(4096);
-    assert!(!Writer::new(&mut out, 1).publish(&to, |put| put("ocpp-context", &long), b"[]", 4096));
+    let written = Writer::new(&mut out, 1).publish(&to, |put| put("ocpp-context", &long), b"[]", 4096);
+    assert_eq!(written, Err(4140));
     assert_eq!(out, b"before");
 }
 

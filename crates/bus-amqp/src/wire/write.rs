@@ -209,15 +209,14 @@ impl<'a> Writer<'a> {
     }
 
     /// A message: its method, its properties, and its body in as many frames as it needs. `headers` writes the entries of
-    /// the table of headers. False, and nothing written, if its properties do not fit into one frame.
-    #[must_use]
+    /// the table of headers. Nothing is written if its properties do not fit into one frame: the error is their size.
     pub(crate) fn publish(
         &mut self,
         to: &Publish<'_>,
         headers: impl FnOnce(&mut dyn FnMut(&'static str, &str)),
         body: &[u8],
         frame_max: usize,
-    ) -> bool {
+    ) -> Result<(), usize> {
         let start = self.out.len();
         self.method(id::BASIC_PUBLISH, |out| {
             out.extend_from_slice(&[0; 2]);
@@ -243,14 +242,15 @@ impl<'a> Writer<'a> {
                 short_string(out, itoa::Buffer::new().format(expiration));
             }
         });
-        if self.out.len() - header > frame_max {
+        let header_bytes = self.out.len() - header;
+        if header_bytes > frame_max {
             self.out.truncate(start);
-            return false;
+            return Err(header_bytes);
         }
         for part in body.chunks(frame_max.saturating_sub(FRAME_OVERHEAD).max(1)) {
             frame(self.out, FRAME_BODY, self.channel, |out| out.extend_from_slice(part));
         }
-        true
+        Ok(())
     }
 }
 

@@ -198,7 +198,7 @@ impl State {
             put_properties(&mut self.scratch)?;
         }
         if topic.len() > usize::from(u16::MAX) {
-            return Err(PublishError::Refused("the topic is longer than MQTT carries".into()));
+            return Err(PublishError::TooLarge { bytes: topic.len(), limit: usize::from(u16::MAX) });
         }
         let bytes = topic.len() + self.scratch.len() + body.len() + PUBLISH_OVERHEAD;
         if bytes > self.packet_bytes_max {

@@ -171,6 +171,25 @@ async fn what_the_gateway_says_is_the_outcome() {
     }
 }
 
+/// A key is one station's: whoever resets all of them today may give all commands the key `reset-today`.
+#[tokio::test]
+async fn the_outcome_of_one_station_is_not_that_of_another_whose_command_has_the_same_id() {
+    let setting = setting(Places::connected()).await;
+    let tenant = ByteString::from("default");
+    let (first, second) = (station("CP001"), station("CP002"));
+    let options = || Options { id: Some("reset-today".into()), ..Options::default() };
+    let payload = || Bytes::from_static(br#"{"type":"Soft"}"#);
+    let mut one = std::pin::pin!(setting.commander.command(&tenant, &first, "Reset", payload(), options()));
+    let mut two = std::pin::pin!(setting.commander.command(&tenant, &second, "Reset", payload(), options()));
+    assert!(begun(one.as_mut()) && begun(two.as_mut()));
+    setting.gateway.wait_for(2).await;
+    // Of the one that was given a command last.
+    setting.tell(OutcomeKind::Answered, r#"[3,"x",{"status":"Rejected"}]"#).await;
+    assert_eq!(two.await.unwrap(), Outcome::Answered(r#"{"status":"Rejected"}"#.into()));
+    assert!(begun(one.as_mut()), "its own station has said nothing yet");
+    assert_eq!(setting.commander.unexpected(), 0);
+}
+
 #[tokio::test]
 async fn the_gateway_is_given_all_that_it_needs() {
     let setting = setting(Places::connected()).await;

@@ -7,9 +7,18 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+use switchboard_rpc::StationId;
 use tokio::sync::oneshot;
 
-/// The waiters by command id. Several may wait for one id: an idempotency key that was used twice.
+/// Which command: ids are unique per station only, and whoever sends one to many stations may give all of them one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    pub(super) tenant: ByteString,
+    pub(super) station: StationId,
+    pub(super) id: ByteString,
+}
+
+/// The waiters by command. Several may wait for one: an idempotency key that was used twice.
 #[derive(Debug)]
 pub(super) struct Waiting {
     waiters: Mutex<Waiters>,
@@ -22,7 +31,7 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Waiters {
-    by_id: HashMap<ByteString, Vec<(u64, oneshot::Sender<Outcome>)>>,
+    by_name: HashMap<Name, Vec<(u64, oneshot::Sender<Outcome>)>>,
     /// How many there are in all lists; never more than `max`.
     count: usize,
     next: u64,
@@ -38,7 +47,7 @@ impl Waiting {
     }
 
     /// None if as many wait already as may.
-    pub(super) fn register(this: &Arc<Self>, id: &ByteString) -> Option<Waiter> {
+    pub(super) fn register(this: &Arc<Self>, name: Name) -> Option<Waiter> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = this.lock();
         if waiters.count >= this.max {
@@ -47,15 +56,15 @@ impl Waiting {
         waiters.count += 1;
         waiters.next += 1;
         let token = waiters.next;
-        waiters.by_id.entry(id.clone()).or_default().push((token, sender));
+        waiters.by_name.entry(name.clone()).or_default().push((token, sender));
         drop(waiters);
-        Some(Waiter { waiting: Arc::clone(this), id: id.clone(), token, receiver })
+        Some(Waiter { waiting: Arc::clone(this), name, token, receiver })
     }
 
     /// Tells everybody who waits for this command; whether there was anybody.
-    pub(super) fn end(&self, id: &str, outcome: &Outcome) -> bool {
+    pub(super) fn end(&self, name: &Name, outcome: &Outcome) -> bool {
         let mut waiters = self.lock();
-        let Some(ended) = waiters.by_id.remove(id) else { return false };
+        let Some(ended) = waiters.by_name.remove(name) else { return false };
         waiters.count -= ended.len();
         drop(waiters);
         for (_, sender) in ended {
@@ -77,19 +86,21 @@ impl Waiting {
 impl Consumer for Waiting {
     fn deliver(&self, envelope: Envelope, done: Done) {
         let metadata = &envelope.metadata;
-        let told = match (metadata.kind, &metadata.command_id, metadata.outcome) {
-            (Kind::Outcome, Some(id), Some(kind)) => {
+        let name = metadata.station.clone().zip(metadata.command_id.clone());
+        let name = name.map(|(station, id)| Name { tenant: metadata.tenant.clone(), station, id });
+        let told = match (metadata.kind, &name, metadata.outcome) {
+            (Kind::Outcome, Some(name), Some(kind)) => {
                 let outcome = Outcome::of(kind, &envelope.body, metadata.version);
                 if let Some(judge) = self.judge.get()
                     && let Some(bus) = self.bus.upgrade()
                 {
                     unfit::object(&bus, *judge, &envelope);
                 }
-                self.end(id, &outcome)
+                self.end(name, &outcome)
             }
             // The gateway that the directory named is gone, or has its hands full: the command went nowhere.
-            (Kind::Returned, Some(id), Some(kind)) => {
-                self.end(id, &Outcome::of(kind, &bytes::Bytes::new(), None))
+            (Kind::Returned, Some(name), Some(kind)) => {
+                self.end(name, &Outcome::of(kind, &bytes::Bytes::new(), None))
             }
             _ => false,
         };
@@ -103,7 +114,7 @@ impl Consumer for Waiting {
 /// One who waits, until it is dropped.
 pub(super) struct Waiter {
     waiting: Arc<Waiting>,
-    id: ByteString,
+    name: Name,
     token: u64,
     receiver: oneshot::Receiver<Outcome>,
 }
@@ -123,12 +134,12 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiters = self.waiting.lock();
-        let Some(list) = waiters.by_id.get_mut(&self.id) else { return };
+        let Some(list) = waiters.by_name.get_mut(&self.name) else { return };
         let before = list.len();
         list.retain(|(token, _)| *token != self.token);
         let (removed, empty) = (before - list.len(), list.is_empty());
         if empty {
-            waiters.by_id.remove(&self.id);
+            waiters.by_name.remove(&self.name);
         }
         waiters.count -= removed;
     }

@@ -174,6 +174,18 @@ async fn a_full_disk_is_told_as_such_and_takes_nobody_else_with_it() {
     assert_eq!(put.iter().filter(|put| put.is_ok()).count(), 256);
 }
 
+/// Where somebody else makes the schemas.
+#[tokio::test]
+async fn a_user_who_may_make_no_schema_uses_the_one_that_is_its_own() {
+    let Some(server) = server().await else { return };
+    let url = server.database().unwrap();
+    let sql =
+        "CREATE ROLE tenant_of_one LOGIN; CREATE SCHEMA switchboard_directory AUTHORIZATION tenant_of_one";
+    server.psql(database_of(&url), sql).unwrap();
+    let directory = open(&url.replace("postgres@", "tenant_of_one@")).await;
+    directory.journal_append(entry("CP1", 1, "MeterValues")).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_process_whose_clock_is_an_hour_off_takes_nobody_for_dead_and_nothing_for_expired() {
     fn wall_ms() -> i64 {

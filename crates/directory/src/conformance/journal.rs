@@ -127,6 +127,10 @@ pub async fn what_was_refused_is_kept_aside_until_it_is_settled(harness: &dyn Ha
     append(&directory, &key, 2).await;
     let before = directory.journal_read(Some(&key), 0, 1).await.unwrap().remove(0);
     directory.journal_refuse(refused, "FormationViolation: no", NOW).await.unwrap();
+    // Whatever processing has said.
+    let odd = append(&directory, &key, 3).await;
+    directory.journal_refuse(odd, "InternalError: a\0b", NOW).await.unwrap();
+    assert!(directory.journal_settle(odd).await.unwrap());
     // A second time, and what is not there, change nothing.
     directory.journal_refuse(refused, "again", NOW).await.unwrap();
     directory.close().await.unwrap();

@@ -13,10 +13,15 @@ pub(super) const KNOWN: i64 = STEPS.len() as i64;
 
 /// Makes the tables, if they are not there; gives out the version that is. Any number of processes may do so at once.
 pub(super) async fn make(client: &Client, now_ms: i64) -> Result<i64, Error> {
+    // What `Once` has of its own comes after ours, so that who died in between has made the one and not the other.
     let found = client
-        .query_opt("SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'version'", &[&SCHEMA])
+        .query_one(
+            "SELECT count(*) = 3 FROM pg_tables
+            WHERE schemaname = $1 AND tablename IN ('version', 'once', 'once_journalled')",
+            &[&SCHEMA],
+        )
         .await?;
-    if found.is_none() {
+    if !found.try_get::<_, bool>(0)? {
         client.batch_execute(&text(now_ms)).await?;
         Once::create_tables(client).await?;
         tracing::info!("new books begin in PostgreSQL: no transaction is in them");
@@ -51,7 +56,7 @@ fn text(now_ms: i64) -> String {
 /// What SQLite has and PostgreSQL has not. Its case-insensitive letters are all letters of Unicode, where SQLite means those
 /// of ASCII only.
 const PREPARATION: &str = "SELECT pg_advisory_xact_lock(7812734019365);
-    CREATE SCHEMA IF NOT EXISTS switchboard_central;
+    DO $own$ BEGIN IF to_regnamespace('switchboard_central') IS NULL THEN CREATE SCHEMA switchboard_central; END IF; END $own$;
     CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
     CREATE OR REPLACE FUNCTION max(BIGINT, BIGINT) RETURNS BIGINT LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
         AS 'SELECT greatest($1, $2)';
