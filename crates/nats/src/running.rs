@@ -189,7 +189,7 @@ impl Connection<'_> {
             match op {
                 Op::Message(message) => self.shared.deliver(message),
                 Op::Unreadable => {
-                    tracing::warn!("a message has a subject or headers that are no text; it is dropped")
+                    tracing::warn!("a message has a subject or headers that are no text; it is dropped");
                 }
                 Op::Ping => self.shared.pong_back().map_err(|full| End::Lost(full.to_owned()))?,
                 Op::Pong => {
