@@ -17,6 +17,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 pub(crate) enum DialError {
     #[error("it did not answer within {}s", DIAL_MAX.as_secs())]
     Silent,
+    #[error("{0}; the ca_file names the authority to trust, the URL the host that the certificate is for")]
+    Untrusted(io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -115,8 +117,18 @@ async fn open(config: &Config, place: &Place) -> Result<Stream, DialError> {
         return Ok(Stream::Plain(stream));
     };
     let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
-    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let connecting = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
+    let stream = connecting.await.map_err(|error| match is_untrusted(&error) {
+        true => DialError::Untrusted(error),
+        false => error.into(),
+    })?;
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// Whether it is the broker's certificate that we do not accept.
+fn is_untrusted(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>());
+    matches!(error, Some(tokio_rustls::rustls::Error::InvalidCertificate(_)))
 }
 
 /// A conversation of one question and one answer at a time.

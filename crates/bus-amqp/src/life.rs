@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 pub(crate) async fn live(shared: Arc<Shared>) {
     let mut members = Vec::new();
     let mut failures = 0_u32;
+    let mut told = Vec::new();
     let closed = loop {
         let places = &shared.config.places;
         let place = &places[failures as usize % places.len()];
@@ -30,6 +31,7 @@ pub(crate) async fn live(shared: Arc<Shared>) {
                     End::Lost(reason) => {
                         if ended.was_up {
                             failures = 0;
+                            told.clear();
                         }
                         reason
                     }
@@ -37,11 +39,15 @@ pub(crate) async fn live(shared: Arc<Shared>) {
             }
             Err(error) => error.to_string(),
         };
-        // One clear line when the waiting begins.
-        if failures == 0 {
-            tracing::warn!(broker = %place.endpoint, reason, "the broker cannot be used; it is tried again until it can");
-        } else {
+        // One clear line for each reason, not for each attempt.
+        let why = format!("{} {reason}", place.endpoint);
+        if told.contains(&why) {
             tracing::debug!(broker = %place.endpoint, reason, failures, "the broker still cannot be used");
+        } else {
+            tracing::warn!(broker = %place.endpoint, reason, "the broker cannot be used; it is tried again until it can");
+            if told.len() < TOLD_MAX {
+                told.push(why);
+            }
         }
         let pause = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
         failures = failures.saturating_add(1);
@@ -98,3 +104,5 @@ fn leave(shared: &Shared) {
 /// The first pause before a broker is tried again; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How many reasons are remembered; a place has few.
+const TOLD_MAX: usize = 64;

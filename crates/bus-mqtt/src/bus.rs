@@ -69,23 +69,20 @@ impl Mqtt {
         let topics = Topics::new(&connect.namespace, connect.partitions);
         let client_id = format!("switchboard-{}-{}", connect.namespace, connect.participant);
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| {
-            let listener: Weak<dyn Listener> = this.clone();
             let nowhere = Address::Inbox(format!("{} probes", connect.participant).into());
-            let main = Line::new(
-                Settings {
-                    endpoints: endpoints.clone(),
-                    tls: tls.clone(),
-                    level: Level::V5,
-                    client_id: client_id.clone(),
-                    keep_alive_seconds: KEEP_ALIVE_SECONDS,
-                    receive_max: u16::MAX,
-                    probe: Some(topics.of(&nowhere)),
-                    pause_min: PAUSE_MIN,
-                    pace: None,
-                    waiting_max: WAITING_MAX,
-                },
-                listener,
-            );
+            // Not begun in here: until this ends nobody could be told that it is there.
+            let main = Line::resting(Settings {
+                endpoints: endpoints.clone(),
+                tls: tls.clone(),
+                level: Level::V5,
+                client_id: client_id.clone(),
+                keep_alive_seconds: KEEP_ALIVE_SECONDS,
+                receive_max: u16::MAX,
+                probe: Some(topics.of(&nowhere)),
+                pause_min: PAUSE_MIN,
+                pace: None,
+                waiting_max: WAITING_MAX,
+            });
             Shared {
                 topics,
                 endpoints,
@@ -103,6 +100,8 @@ impl Mqtt {
                 this: this.clone(),
             }
         });
+        let listener: Weak<dyn Listener> = shared.this.clone();
+        shared.main.begin(listener);
         Ok(Self(shared))
     }
 

@@ -71,11 +71,22 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Begins to connect.
+    /// One that begins to connect.
     pub(crate) fn new(settings: Settings, listener: Weak<dyn Listener>) -> Self {
-        let shared = Arc::new(Shared::new(settings));
-        let task = tokio::spawn(run(Arc::clone(&shared), listener));
-        Self { shared, task: std::sync::Mutex::new(Some(task)) }
+        let line = Self::resting(settings);
+        line.begin(listener);
+        line
+    }
+
+    /// One that does nothing yet, for a listener that is not there yet.
+    pub(crate) fn resting(settings: Settings) -> Self {
+        Self { shared: Arc::new(Shared::new(settings)), task: std::sync::Mutex::new(None) }
+    }
+
+    /// Has it begin to connect. The listener has to be there: what happens is told once.
+    pub(crate) fn begin(&self, listener: Weak<dyn Listener>) {
+        let task = tokio::spawn(run(Arc::clone(&self.shared), listener));
+        *self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);
     }
 
     /// Whether it is there with all its subscriptions.

@@ -1,8 +1,8 @@
 //! Whether the database is there, said once when that changes.
 
 use crate::fault::away;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use switchboard_directory::DirectoryError;
 use tokio::sync::watch;
 
@@ -29,11 +29,18 @@ pub(crate) struct Standing {
     state: watch::Sender<State>,
     /// That it is waited for.
     told: AtomicBool,
+    /// Why it could not be reached the last time.
+    why: Mutex<Option<String>>,
 }
 
 impl Standing {
     pub(crate) fn new(target: String) -> Self {
-        Self { target, state: watch::Sender::new(State::Waiting), told: AtomicBool::new(false) }
+        Self {
+            target,
+            state: watch::Sender::new(State::Waiting),
+            told: AtomicBool::new(false),
+            why: Mutex::new(None),
+        }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
@@ -42,6 +49,7 @@ impl Standing {
 
     /// A connection was made.
     pub(crate) fn there(&self) {
+        *self.why() = None;
         let before = self.replace(State::There);
         match before {
             State::There | State::Closed => {}
@@ -51,6 +59,7 @@ impl Standing {
 
     /// A connection was lost, or could not be made. Told once until one can.
     pub(crate) fn trouble(&self, error: &DirectoryError, reason: &str) {
+        *self.why() = Some(reason.to_owned());
         let state = match error {
             DirectoryError::Away(_) => State::Away,
             _ => State::Refused(reason.into()),
@@ -93,8 +102,15 @@ impl Standing {
         match &*self.state.borrow() {
             State::Refused(detail) => DirectoryError::Damaged { detail: detail.to_string() },
             State::Closed => away("it was closed"),
-            _ => away(format!("{} does not answer", self.target)),
+            _ => away(match &*self.why() {
+                Some(why) => format!("{}: {why}", self.target),
+                None => format!("{} does not answer", self.target),
+            }),
         }
+    }
+
+    fn why(&self) -> MutexGuard<'_, Option<String>> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace(&self, state: State) -> State {

@@ -41,6 +41,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 pub(crate) enum DialError {
     #[error("cannot reach {endpoint}")]
     Reach { endpoint: String, source: io::Error },
+    #[error(
+        "{endpoint} shows a certificate that cannot be trusted; the ca_file names its authority, the URL its host"
+    )]
+    Untrusted { endpoint: String, source: io::Error },
     #[error("{endpoint} does not answer within {} s", DIAL_MAX.as_secs())]
     Slow { endpoint: String },
     #[error("{endpoint} does not speak as a NATS server does: {reason}")]
@@ -109,7 +113,10 @@ impl Dialling {
             return Err(speech(&name, "it says more than it may before TLS begins"));
         }
         if let (true, Some(tls)) = (endpoint.scheme.tls, &self.tls) {
-            stream = secure(tls, endpoint, stream).await.map_err(reach)?;
+            stream = secure(tls, endpoint, stream).await.map_err(|source| match is_untrusted(&source) {
+                true => DialError::Untrusted { endpoint: name.clone(), source },
+                false => reach(source),
+            })?;
         }
         let hello = Hello {
             verbose: false,
@@ -163,6 +170,12 @@ fn secure<'a>(
         let stream: Pin<Box<dyn Stream>> = Box::pin(stream);
         Ok(stream)
     })
+}
+
+/// Whether it is the server's certificate that we do not accept.
+fn is_untrusted(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 async fn hear(stream: &mut Pin<Box<dyn Stream>>, read: &mut BytesMut, name: &str) -> Result<Op, DialError> {

@@ -33,7 +33,7 @@ enum End {
 /// Connects, again and again, until the line is closed.
 pub(crate) async fn run(shared: Arc<Shared>, mut dialling: Dialling) {
     let mut pause = PAUSE_MIN;
-    let mut told = None;
+    let mut told = Vec::new();
     let mut closing = shared.state.subscribe();
     while !shared.is_closing() {
         let dialled = tokio::select! {
@@ -42,7 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut dialling: Dialling) {
         };
         let why = match dialled {
             Ok(greeted) => {
-                told = None;
+                told.clear();
                 let since = now();
                 let endpoint = greeted.endpoint.clone();
                 match serve(&shared, greeted).await {
@@ -75,9 +75,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut dialling: Dialling) {
             }),
         };
         // Once for each reason, not for each attempt.
-        if why.is_some() && told != why {
+        if let Some(why) = why
+            && !told.contains(&why)
+        {
             tracing::warn!(why, "waiting for NATS");
-            told = why;
+            if told.len() < TOLD_MAX {
+                told.push(why);
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)) => {}
@@ -277,6 +281,8 @@ const TESTED_SINCE: (u32, u32) = (2, 9);
 /// The first pause between two attempts, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How many reasons are remembered; an endpoint has few.
+const TOLD_MAX: usize = 64;
 /// How long a server may be silent before it is asked, and how long it then has.
 const KNOCK_AFTER: Duration = Duration::from_secs(2);
 const AWAY_AFTER: Duration = Duration::from_secs(3);

@@ -75,6 +75,19 @@ pub struct Station {
 }
 
 impl Station {
+    /// The station of this context, and the way to it that the context has.
+    #[must_use]
+    pub fn of(context: &Context) -> Self {
+        Self {
+            tenant: context.tenant.clone(),
+            id: context.station.clone(),
+            version: context.version,
+            generation: context.generation,
+            mode: context.mode,
+            caller: context.caller.clone(),
+        }
+    }
+
     /// Calls the station and waits for its response, which is read leniently.
     ///
     /// A station answers one call at a time and many do not answer before their own call is answered: do not wait for
@@ -154,15 +167,7 @@ impl fmt::Debug for Station {
 
 impl<S> FromCall<S> for Station {
     fn from_call(parts: &Parts<'_>, _: &S) -> Result<Self, CallError> {
-        let context = parts.context;
-        Ok(Self {
-            tenant: context.tenant.clone(),
-            id: context.station.clone(),
-            version: context.version,
-            generation: context.generation,
-            mode: context.mode,
-            caller: context.caller.clone(),
-        })
+        Ok(Self::of(parts.context))
     }
 }
 

@@ -11,6 +11,7 @@
 #![expect(clippy::print_stderr, reason = "the runner shows what a test tells on standard error if it fails")]
 
 mod central;
+mod certificates;
 pub mod chaos;
 mod charger;
 mod cloud;
@@ -24,6 +25,7 @@ pub mod tools;
 pub mod wait;
 
 pub use central::{Central, CentralSoftware};
+pub use certificates::Certificates;
 pub use charger::{Charger, Software};
 pub use cloud::{CloudLimits, Traffic};
 pub use proxy::Proxy;

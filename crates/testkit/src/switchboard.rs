@@ -293,13 +293,20 @@ impl Switchboard {
     async fn wait_until_ready(&mut self) -> Result<()> {
         let admin = self.program.admin;
         let child = &mut self.child;
+        let mut said = String::new();
         let ready = wait::until("the server is ready", async || {
             if let Ok(Some(status)) = child.try_wait() {
                 return Some(Err(anyhow!("the server ended with {status}")));
             }
-            matches!(http::get(admin, "/readyz").await, Ok((200, _))).then_some(Ok(()))
+            match http::get(admin, "/readyz").await {
+                Ok((200, _)) => return Some(Ok(())),
+                Ok((_, why)) => said = why,
+                Err(_) => {}
+            }
+            None
         });
-        ready.await.and_then(|ready| ready).with_context(|| format!("its log:\n{}", self.log()))
+        let ready = ready.await.and_then(|ready| ready);
+        ready.with_context(|| format!("/readyz says {said:?}; its log:\n{}", self.log()))
     }
 }
 

@@ -14,9 +14,11 @@ mod config;
 mod metrics;
 mod presence;
 mod reply;
+mod stations;
 mod worker;
 
 pub use commands::unfit_answer;
 pub use config::{Config, ModeOf};
 pub use metrics::Metrics;
+pub use stations::Stations;
 pub use worker::{ServeError, Worker, serve};

@@ -1,7 +1,7 @@
 //! A worker's life.
 
 use crate::{
-    Config, Metrics,
+    Config, Metrics, Stations,
     calls::{Calls, Taker},
     commands::{Inbox, OUTCOMES_MAX, Way},
     presence,
@@ -111,6 +111,12 @@ impl Worker {
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The way to stations that have not called just now.
+    #[must_use]
+    pub fn stations(&self) -> Stations {
+        Stations::new(self.calls.caller.clone())
     }
 
     /// Takes no more calls, finishes those in hand within [`Config::drain`], and says that it leaves. Gives back how many

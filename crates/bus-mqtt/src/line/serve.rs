@@ -33,6 +33,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 enum Fault {
     #[error("the broker cannot be reached")]
     Io(#[from] io::Error),
+    #[error("the broker's certificate cannot be trusted; the ca_file names its authority, the URL its host")]
+    Untrusted(#[source] io::Error),
     #[error("the broker did not answer in time")]
     Silent,
     #[error("the broker answers nothing that it is asked, although it talks")]
@@ -58,7 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
     let client_id = &shared.settings.client_id;
     let pause_min = shared.settings.pause_min;
     let mut pause = pause_min;
-    let mut is_told = false;
+    let mut told = Vec::new();
     loop {
         for endpoint in &shared.settings.endpoints {
             let connecting = async { timeout(CONNECT_MAX, connect(&shared, endpoint)).await };
@@ -71,7 +73,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
                     let since = Instant::now();
                     let fault = serve(&shared, &listener, stream, read, &limits, || {
                         tracing::info!(broker = %endpoint, client_id, "connected to the MQTT broker");
-                        is_told = false;
+                        told.clear();
                     })
                     .await;
                     if since.elapsed() >= LASTING {
@@ -89,13 +91,17 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
             };
             let Some(fault) = fault else { return };
             let error: &dyn std::error::Error = &fault;
-            if is_told {
+            let reason = format!("{endpoint} {error}");
+            // Once for each reason, not for each attempt.
+            if told.contains(&reason) {
                 tracing::debug!(broker = %endpoint, client_id, error, "the MQTT broker is still away");
             } else {
                 tracing::warn!(broker = %endpoint, client_id, error, "the MQTT broker is away: it is waited for");
+                if told.len() < TOLD_MAX {
+                    told.push(reason);
+                }
             }
         }
-        is_told = true;
         tokio::select! {
             () = shared.closing.cancelled() => return,
             () = tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())) => {}
@@ -111,7 +117,10 @@ async fn connect(shared: &Shared, endpoint: &Endpoint) -> Result<(Box<dyn Stream
     socket.set_nodelay(true)?;
     let mut stream: Box<dyn Stream> = if endpoint.scheme.tls {
         let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| Fault::Name)?;
-        Box::new(settings.tls.connect(name, socket).await?)
+        Box::new(settings.tls.connect(name, socket).await.map_err(|error| match is_untrusted(&error) {
+            true => Fault::Untrusted(error),
+            false => error.into(),
+        })?)
     } else {
         Box::new(socket)
     };
@@ -146,6 +155,12 @@ async fn connect(shared: &Shared, endpoint: &Endpoint) -> Result<(Box<dyn Stream
             None => {}
         }
     }
+}
+
+/// Whether it is the broker's certificate that we do not accept.
+fn is_untrusted(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>());
+    matches!(error, Some(tokio_rustls::rustls::Error::InvalidCertificate(_)))
 }
 
 /// Serves one connection until it is lost; none if the line was closed from our side.
@@ -411,6 +426,8 @@ pub(crate) const NOBODY_LISTENS: u8 = 0x10;
 const TAKEN_OVER: u8 = 0x8e;
 /// A broker that is silent for longer although it was asked is away.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How many reasons are remembered; an endpoint has few.
+const TOLD_MAX: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    settings::{DirectoryPlace, Role, Settings, split},
+    settings::{DirectoryPlace, Role, Settings, advice, split},
 };
 use anyhow::Context;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -88,8 +88,9 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, DirectoryError>>>(
             }
             Err(error) if error.is_retryable() => {
                 if !told {
+                    let advice = advice("directory", &error);
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "waiting for {what}");
+                    tracing::warn!(error, advice, "waiting for {what}");
                     readiness.waits_for(Some(format!("waiting for {what}")));
                     told = true;
                 }

@@ -3,7 +3,7 @@
 use super::{Ground, Served, line::Way, readiness};
 use crate::{
     exit::{Exit, Failure},
-    settings::{DatabasePlace, Role, Settings},
+    settings::{BusPlace, DatabasePlace, Settings, advice},
 };
 use anyhow::Context;
 use bytestring::ByteString;
@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use switchboard_bus::{Bus, Commander, Consumer, Done, Envelope, Subscription, Topic, presence};
+use switchboard_bus::{Bus, Commander, Consumer, Done, Envelope, Subscribed, Subscription, Topic, presence};
 use switchboard_central::{Address, Attendance, Central, Database};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
@@ -30,6 +30,8 @@ pub(super) struct Processing {
     duties: Commander,
     attendance: Option<Attendance>,
     watched: Served,
+    /// Listens for other workers, where there may be none.
+    _company: Option<Subscribed>,
 }
 
 /// Opens the books.
@@ -53,7 +55,14 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
     };
     let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;
     let opened = opened.context("the books cannot be opened")?;
-    opened.map_err(super::store::books_failure)
+    opened.map_err(|error| {
+        let advice = advice("database", &error);
+        let failure = super::store::books_failure(error);
+        match advice {
+            Some(advice) => Failure::new(failure.exit, format!("{:#}; {advice}", failure.error)),
+            None => failure,
+        }
+    })
 }
 
 /// Waits until the books can be read: those at a server may be away; false if told to stop before.
@@ -66,7 +75,8 @@ pub(super) async fn books_are_there(
     let mut told = false;
     while let Err(error) = central.generation_max().await {
         if !told {
-            tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the books {place}");
+            let advice = advice("database", &error);
+            tracing::warn!(error = &error as &dyn std::error::Error, advice, "waiting for the books {place}");
             readiness.waits_for(Some(format!("waiting for the books {place}")));
             told = true;
         }
@@ -85,38 +95,72 @@ pub(super) async fn books_are_there(
 /// How often books that are away are asked again.
 const BOOKS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Books in a file belong to one worker. Another one that takes calls of the same stations would write down a part of them
-/// elsewhere.
-async fn refuse_company(bus: &Arc<dyn Bus>, name: &ByteString) -> Result<(), Failure> {
-    let heard = Arc::new(Others { name: name.clone(), heard: Mutex::default() });
+/// Books in a file belong to one worker. Another one that takes calls of the same stations writes down a part of them
+/// elsewhere: if one is there already we do not begin, and one that comes later is told of by log and `/readyz`.
+async fn refuse_company(
+    bus: &Arc<dyn Bus>,
+    name: &ByteString,
+    readiness: &readiness::Readiness,
+) -> Result<Subscribed, Failure> {
+    let others = Arc::new(Others { name: name.clone(), state: Mutex::default() });
     let subscription = Subscription { topic: Topic::Presence, in_hand_max: NonZeroU32::MAX };
-    let consumer: Arc<dyn Consumer> = Arc::<Others>::clone(&heard);
+    let consumer: Arc<dyn Consumer> = Arc::<Others>::clone(&others);
     let listening = bus.subscribe(subscription, consumer).await.context("the bus refuses")?;
     tokio::time::sleep(LISTEN_FOR).await;
-    drop(listening);
-    let other = heard.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(other) = other else { return Ok(()) };
-    Err(Failure::new(
-        Exit::Configuration,
-        format!(
-            "another worker, {other}, takes calls of this namespace, and books in SQLite belong to one worker: give all \
-             workers the same --database postgres://…, or this one a --namespace of its own"
-        ),
-    ))
+    if let Some(trouble) = others.trouble() {
+        return Err(Failure::new(
+            Exit::Configuration,
+            format!("{trouble}, or this one a --namespace of its own"),
+        ));
+    }
+    others.state().is_begun = true;
+    readiness.ask(move || others.trouble());
+    Ok(listening)
 }
 
 /// Hears the last sign of life of another worker.
 #[derive(Debug)]
 struct Others {
     name: ByteString,
-    heard: Mutex<Option<ByteString>>,
+    state: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    last: Option<(ByteString, tokio::time::Instant)>,
+    /// We take calls too, and it came after us.
+    is_begun: bool,
+}
+
+impl Others {
+    fn state(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let state = self.state();
+        let (other, when) = state.last.as_ref()?;
+        (when.elapsed() < GONE_AFTER).then(|| {
+            format!(
+                "another worker, {other}, takes calls of this namespace, and books in SQLite belong to one worker: give \
+                 all workers the same --database postgres://…"
+            )
+        })
+    }
 }
 
 impl Consumer for Others {
     fn deliver(&self, envelope: Envelope, done: Done) {
         if let Some(worker) = envelope.metadata.worker.filter(|worker| *worker != self.name) {
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            *heard = (!presence::is_end(&envelope.body)).then_some(worker);
+            let mut state = self.state();
+            let is_new = state.last.as_ref().is_none_or(|(known, _)| *known != worker);
+            let is_end = presence::is_end(&envelope.body);
+            state.last = (!is_end).then(|| (worker, tokio::time::Instant::now()));
+            let is_told = is_new && !is_end && state.is_begun;
+            drop(state);
+            if is_told && let Some(trouble) = self.trouble() {
+                tracing::error!("{trouble}; what it takes is missing in the books here");
+            }
         }
         drop(done);
     }
@@ -124,6 +168,8 @@ impl Consumer for Others {
 
 /// A little more than a beat.
 const LISTEN_FOR: Duration = Duration::from_millis(700);
+/// A worker that has not been heard for so long has gone.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 
 impl Processing {
     /// Begins to take calls.
@@ -140,9 +186,11 @@ impl Processing {
             ground.name.clone()
         };
         central.register_metrics(registry);
-        if *role == Role::Worker && matches!(settings.database_place(), DatabasePlace::Sqlite(_)) {
-            refuse_company(bus, &name).await?;
-        }
+        let is_in_file = matches!(settings.database_place(), DatabasePlace::Sqlite(_));
+        let company = match settings.bus {
+            BusPlace::Broker(..) if is_in_file => Some(refuse_company(bus, &name, readiness).await?),
+            _ => None,
+        };
         let locations = Arc::new(Locations::new(Arc::clone(directory)));
         let commander = async |purpose: &str| {
             let inbox = format!("{name}-{purpose}");
@@ -163,7 +211,7 @@ impl Processing {
             .context("the worker cannot start")?;
         worker.metrics().register(registry);
         let watched = readiness::probe_books(central.clone(), readiness);
-        Ok(Self { central, worker, commander, duties, attendance: None, watched })
+        Ok(Self { central, worker, commander, duties, attendance: None, watched, _company: company })
     }
 
     /// Begins to send what is owed to stations.

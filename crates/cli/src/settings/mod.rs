@@ -3,6 +3,7 @@
 //! [`TABLE`] is the only list of settings. File keys, variables, flags, the help, `docs/configuration.md` and what
 //! `check-config` prints all come from it, so that none of them can forget one.
 
+mod advice;
 mod choices;
 mod fault;
 mod places;
@@ -12,6 +13,7 @@ mod roles;
 mod table;
 mod value;
 
+pub(crate) use advice::advice;
 pub(crate) use fault::{Fault, Faults};
 pub(crate) use places::{Access, BusPlace, DatabasePlace, DirectoryPlace, Engine};
 pub(crate) use reference::{effective_json, effective_toml, reference};

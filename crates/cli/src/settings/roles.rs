@@ -80,7 +80,13 @@ impl Settings {
                     "directory",
                     format!(
                         "must be set for switchboard {word}, to the same for all gateways and workers, for example \
-                         postgres://127.0.0.1/switchboard; what is in the data directory belongs to one process"
+                         postgres://127.0.0.1/switchboard; what is in the data directory belongs to one process{}",
+                        // A default would let a second gateway begin that knows nothing of the first.
+                        match role {
+                            Role::Gateway =>
+                                ". For the only gateway, with workers that are not ours: sqlite:PATH",
+                            _ => "",
+                        }
                     ),
                 );
             }

@@ -1,12 +1,17 @@
 //! The brokers that the scenarios run over.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::{
     ops::{Deref, DerefMut},
+    path::Path,
+    process::Command,
     sync::Arc,
 };
 use switchboard_bus::{Bus, Connect, ConnectError};
-use switchboard_testkit::servers::{Mosquitto, Nats, RabbitMq, Server};
+use switchboard_testkit::{
+    Certificates,
+    servers::{Mosquitto, Nats, RabbitMq, Server},
+};
 use tokio::sync::OnceCell;
 
 /// Which broker lies between gateways and workers.
@@ -47,6 +52,60 @@ impl Engine {
         Ok(broker.get_or_try_init(|| self.start(test)).await?.as_ref().map(Broker::url))
     }
 
+    /// Starts one that speaks TLS only, as `localhost`, and lets in [`USER`] with this password; none if the test has to
+    /// be skipped.
+    pub(crate) async fn start_secure(
+        self,
+        test: &str,
+        certificates: &Certificates,
+        password: &str,
+    ) -> Result<Option<Broker>> {
+        let (certificate, key) = certificates.server();
+        let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+        let authority = certificates.authority().display().to_string();
+        Ok(match self {
+            Self::Nats => {
+                let tls = ["--tls", "--tlscert", &certificate, "--tlskey", &key];
+                let arguments = [&tls[..], &["--user", USER, "--pass", password]].concat();
+                Nats::start_with(test, &arguments).await?.map(Broker::Nats)
+            }
+            Self::RabbitMq => {
+                let settings = |_: &Path, address| {
+                    Ok(format!(
+                        "listeners.tcp = none\nlisteners.ssl.1 = {address}\nssl_options.cacertfile = {authority}\n\
+                         ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n\
+                         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n\
+                         ssl_cert_login_from = common_name\nauth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n\
+                         default_user = {USER}\ndefault_pass = {password}\n"
+                    ))
+                };
+                RabbitMq::start_with(test, settings).await?.map(Broker::RabbitMq)
+            }
+            Self::Mqtt => {
+                let settings = |folder: &Path| {
+                    let passwords = folder.join("passwords");
+                    let mut made = Command::new("mosquitto_passwd");
+                    let made = made.args(["-b", "-c"]).arg(&passwords).args([USER, password]).status()?;
+                    ensure!(made.success(), "no file of passwords");
+                    let passwords = passwords.display();
+                    Ok(format!(
+                        "allow_anonymous false\npassword_file {passwords}\ncertfile {certificate}\nkeyfile {key}\n"
+                    ))
+                };
+                Mosquitto::start_with(test, settings).await?.map(Broker::Mqtt)
+            }
+        })
+    }
+
+    /// What its URLs begin with where there is TLS.
+    pub(crate) fn secure_scheme(self) -> &'static str {
+        match self {
+            Self::Nats => "tls",
+            Self::RabbitMq => "amqps",
+            Self::Mqtt => "mqtts",
+        }
+    }
+
     /// The driver.
     pub(crate) fn connect(self, connect: Connect) -> Result<Arc<dyn Bus>, ConnectError> {
         Ok(match self {
@@ -56,6 +115,9 @@ impl Engine {
         })
     }
 }
+
+/// Who the secure ones let in.
+pub(crate) const USER: &str = "switchboard";
 
 impl Broker {
     /// How clients reach it.

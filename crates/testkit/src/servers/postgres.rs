@@ -1,7 +1,7 @@
 //! `postgres`, which root may not run: then it runs as the user of Debian's package.
 
 use super::{Server, is_root};
-use crate::tools;
+use crate::{Certificates, tools};
 use anyhow::{Context, Result, ensure};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -93,6 +93,41 @@ impl Postgres {
     /// The server refuses it.
     pub fn spare_the_disk(&self) -> Result<()> {
         self.psql("postgres", "ALTER SYSTEM SET fsync = off")?;
+        self.psql("postgres", "SELECT pg_reload_conf()").map(|_| ())
+    }
+
+    /// Starts it again with TLS, as `localhost`.
+    ///
+    /// # Errors
+    /// The files cannot be given to it, or it does not start.
+    pub async fn speak_tls(&mut self, certificates: &Certificates) -> Result<()> {
+        let (certificate, key) = certificates.server();
+        let data = self.server.folder().join("data");
+        for (from, to) in [(certificate, data.join("server.pem")), (key, data.join("server.key"))] {
+            std::fs::copy(from, &to)?;
+            std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            if is_root() {
+                let owned = Command::new("chown").arg(USER).arg(&to).status()?;
+                ensure!(owned.success(), "{} cannot be given to {USER}", to.display());
+            }
+        }
+        for setting in ["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"] {
+            self.psql("postgres", &format!("ALTER SYSTEM SET {setting}"))?;
+        }
+        self.server.stop()?;
+        self.server.start().await
+    }
+
+    /// Makes a user who has to say a password, with or without TLS, and may make databases.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub fn user(&self, name: &str, password: &str) -> Result<()> {
+        self.psql("postgres", &format!("CREATE ROLE {name} LOGIN CREATEDB PASSWORD '{password}'"))?;
+        let rules = self.server.folder().join("data").join("pg_hba.conf");
+        let others = std::fs::read_to_string(&rules)?;
+        // The first that applies counts.
+        std::fs::write(&rules, format!("host all {name} 127.0.0.1/32 scram-sha-256\n{others}"))?;
         self.psql("postgres", "SELECT pg_reload_conf()").map(|_| ())
     }
 

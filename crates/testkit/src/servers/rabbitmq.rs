@@ -2,8 +2,9 @@
 
 use super::{Server, free_address, installed};
 use anyhow::Result;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A RabbitMQ broker; `guest` may do everything.
 #[derive(Debug)]
@@ -19,6 +20,18 @@ impl RabbitMq {
     /// # Errors
     /// It does not start, or is missing though the tests were told that it is there.
     pub async fn start(test: &str) -> Result<Option<Self>> {
+        Self::start_with(test, |_, address| Ok(format!("listeners.tcp.1 = {address}\n"))).await
+    }
+
+    /// Starts one with these settings, made of its folder, where files of theirs may lie, and the address on which it has
+    /// to listen.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and those of the settings.
+    pub async fn start_with(
+        test: &str,
+        settings: impl FnOnce(&Path, SocketAddr) -> Result<String>,
+    ) -> Result<Option<Self>> {
         let places = ["/usr/lib/rabbitmq/bin/rabbitmq-server"];
         let Some(program) = installed(test, "rabbitmq-server", &places)? else { return Ok(None) };
         let mut mapper = Server::prepare("epmd", PathBuf::from("/usr/bin/epmd"))?;
@@ -31,10 +44,12 @@ impl RabbitMq {
         std::fs::write(
             &config,
             format!(
-                "listeners.tcp.1 = {}\nloopback_users = none\nlog.console = true\nlog.console.level = warning\n",
-                server.address()
+                "loopback_users = none\nlog.console = true\nlog.console.level = warning\n{}",
+                settings(server.folder(), server.address())?
             ),
         )?;
+        // Does nothing until the settings name EXTERNAL.
+        std::fs::write(inside("plugins"), "[rabbitmq_auth_mechanism_ssl].\n")?;
         let variables = vec![
             ("ERL_EPMD_PORT", port),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
