@@ -2,14 +2,22 @@
 //!
 //! The programs: `floor`, a bare WebSocket server that answers a fixed string; `inprocess`, our gateway, bus, worker
 //! and router with trivial typed handlers; `durable`, the same with `central` behind it, which stores before it answers;
-//! `load`, the stations; `answer`, one message through the router alone. `cargo xtask bench` builds and runs them, and
-//! servers of others that stand in `benches/others`.
+//! `load`, the stations; `answer`, one message through the router alone. For the split, with the feature of that name:
+//! `worker`, the handlers of `inprocess` behind a broker; `minimal`, the least that does the same; `broker`, which starts
+//! one. `cargo xtask bench` builds and runs them, and servers of others that stand in `benches/others`.
 #![expect(clippy::print_stdout, reason = "the programs tell the one that runs them by standard output")]
 
 pub mod handlers;
 
+use std::fmt::Display;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// A MeterValues.req of 1.6 with six sampled values; with its frame around it 942 bytes.
 pub const METER_VALUES: &str = concat!(
@@ -67,11 +75,71 @@ pub fn meter_values(samples: usize) -> String {
     )
 }
 
-/// Tells whoever started this program where it listens.
+/// Random times that come as often as is asked for, the same in each run: what arrives by itself arrives in crowds.
+#[derive(Debug)]
+pub struct Times {
+    mean: f64,
+    next: f64,
+    state: u64,
+}
+
+impl Times {
+    /// So many a second.
+    #[must_use]
+    pub fn new(per_second: f64) -> Self {
+        let mut times = Self { mean: 1.0 / per_second, next: 0.0, state: 0x9e37_79b9_7f4a_7c15 };
+        times.advance();
+        times
+    }
+
+    /// The next time, if it has come.
+    pub fn next_until(&mut self, elapsed: Duration) -> Option<Duration> {
+        let due = Duration::from_secs_f64(self.next);
+        (due <= elapsed).then(|| {
+            self.advance();
+            due
+        })
+    }
+
+    fn advance(&mut self) {
+        // Marsaglia's xorshift: good enough, and the same everywhere.
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        let uniform = ((self.state >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+        self.next -= self.mean * uniform.ln();
+    }
+}
+
+/// Tells whoever started this program that it is there, and where.
 ///
 /// # Errors
 /// Standard output is closed.
-pub fn announce(address: SocketAddr) -> std::io::Result<()> {
-    println!("listening {address}");
+pub fn announce(place: impl Display) -> std::io::Result<()> {
+    println!("listening {place}");
     std::io::stdout().flush()
+}
+
+const BUFFER_BYTES: usize = 4096;
+
+/// A station's WebSocket as a bare server takes it, and the path that was asked for.
+///
+/// # Errors
+/// It is no WebSocket.
+pub async fn accept(stream: TcpStream) -> tungstenite::Result<(WebSocketStream<TcpStream>, String)> {
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(1 << 20);
+    let mut path = String::new();
+    #[expect(clippy::result_large_err, reason = "the library's callback has this signature")]
+    let with_subprotocol = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+        request.uri().path().clone_into(&mut path);
+        response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("ocpp1.6"));
+        Ok(response)
+    };
+    let socket =
+        tokio_tungstenite::accept_hdr_async_with_config(stream, with_subprotocol, Some(config)).await?;
+    Ok((socket, path))
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 mod servers;
+mod split;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// Only the part of this name
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Build nothing: measure the programs of the last run
+    #[arg(long)]
+    as_built: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,6 +39,8 @@ enum Part {
     Memory,
     /// One message through the router alone
     Answer,
+    /// Gateway, worker and broker as processes, beside a minimal forwarder over the same broker
+    Split,
 }
 
 const STATIONS: [usize; 3] = [100, 300, 1000];
@@ -43,14 +49,13 @@ const CALLS_OF_EACH: usize = 100;
 const BOOTING: usize = 5_000;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    eprintln!("building with optimisations");
-    let built = cargo()
-        .args(["build", "--release", "--locked", "--quiet", "--package", "switchboard-benches"])
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "the benchmark does not build");
     let wanted = |part| options.only.is_none_or(|only| only == part);
+    if options.as_built {
+        eprintln!("measuring what was built before");
+    } else {
+        eprintln!("building with optimisations");
+        build_for(options)?;
+    }
     let mut result = json!({ "machine": machine() });
     if wanted(Part::Calls) {
         result["calls"] = calls(options.quick)?;
@@ -64,12 +69,39 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if wanted(Part::Answer) {
         result["answer"] = answer()?;
     }
+    if wanted(Part::Split) {
+        result["split"] = split::run(options.quick)?;
+    }
     if options.json {
         println!("{result:#}");
     } else {
         print(&result);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn build_for(options: &Options) -> Result<()> {
+    if options.only != Some(Part::Split) {
+        build(&["--package", "switchboard-benches"])?;
+    }
+    if options.only.is_none_or(|only| only == Part::Split) {
+        build(&["--package", "switchboard-cli", "--bin", "switchboard"])?;
+        let programs = ["floor", "inprocess", "load", "minimal", "worker", "broker"];
+        let package = ["--package", "switchboard-benches", "--features", "split"];
+        build(&[&package[..], &programs.map(|name| ["--bin", name]).concat()].concat())?;
+    }
+    Ok(())
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    let built = cargo()
+        .args(["build", "--release", "--locked", "--quiet"])
+        .args(what)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "the benchmark does not build");
+    Ok(())
 }
 
 fn calls(quick: bool) -> Result<Value> {
@@ -134,11 +166,15 @@ const STATIONS_CORE: &str = "1";
 fn measure(server: &Server, what: &[&str]) -> Result<Value> {
     let running = server.start()?;
     let pid = running.pid();
-    let mut arguments = vec!["--server", &running.address, "--pid", &pid];
-    arguments.extend(server.arguments);
-    arguments.extend(what);
+    let arguments = [&["--pid", &pid][..], server.arguments, what].concat();
+    load(server.name, &running.address, &arguments)
+}
+
+/// Lets the stations loose on a server.
+fn load(name: &str, address: &str, arguments: &[&str]) -> Result<Value> {
+    let arguments = [&["--server", address][..], arguments].concat();
     let output = pinned(STATIONS_CORE, &ours("load"), &arguments).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "the stations of {} broke off", server.name);
+    ensure!(output.status.success(), "the stations of {name} broke off");
     serde_json::from_slice(&output.stdout).context("the stations printed no JSON")
 }
 
@@ -262,6 +298,9 @@ fn print(result: &Value) {
                 verdict(after, server.memory_goal, "B"),
             );
         }
+    }
+    if !result["split"].is_null() {
+        split::print(&result["split"]);
     }
     if let Some(answer) = result["answer"].as_object() {
         println!("\none message through Router::answer");

@@ -58,7 +58,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("testkit", &[]),
     (
         "benches",
-        &["rpc", "deflate", "messages", "bus", "directory", "router", "worker", "gateway", "central"],
+        &[
+            "rpc",
+            "deflate",
+            "messages",
+            "bus",
+            "bus-amqp",
+            "bus-mqtt",
+            "bus-nats",
+            "directory",
+            "router",
+            "worker",
+            "gateway",
+            "central",
+            "testkit",
+        ],
     ),
     ("xtask", &[]),
 ];

@@ -1,7 +1,8 @@
 //! The stations of the benchmark: one thread, prepared frames, as little work per call as can be.
 //!
 //! `load calls` keeps one call of each station open all the time and reads the server's CPU time from /proc before and
-//! after. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
+//! after. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the
+//! server's resident memory, fresh and after calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -10,13 +11,16 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 use switchboard_benches::{
     BOOT_NOTIFICATION, ID_LENGTH, METER_VALUES, START_TRANSACTION, STATUS_NOTIFICATION, TIME, TRANSACTION_ID,
+    Times,
 };
 use switchboard_deflate::{Pool, offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,9 +33,10 @@ struct Arguments {
     /// Where the server listens
     #[arg(long)]
     server: SocketAddr,
-    /// The server's process, whose CPU time and memory are read
-    #[arg(long)]
-    pid: u32,
+    /// The server's process, whose CPU time and memory are read. Processes that serve together are given one by one with
+    /// a name each, as gateway=123: the first is the one whose memory is read
+    #[arg(long, required = true)]
+    pid: Vec<Process>,
     /// The server answers a fixed string: do not look for the id of the call in it
     #[arg(long)]
     fixed: bool,
@@ -48,6 +53,16 @@ enum What {
     Calls {
         #[arg(long)]
         stations: usize,
+        /// Measured after a second of warming up
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Calls at random times, as many a second as are asked for, whatever becomes of those before
+    Open {
+        #[arg(long)]
+        stations: usize,
+        #[arg(long)]
+        per_second: f64,
         /// Measured after a second of warming up
         #[arg(long)]
         seconds: u64,
@@ -78,11 +93,16 @@ const TASKS_PER_LOOK: u32 = 16;
 
 async fn play() -> Result<()> {
     let Arguments { server, pid, fixed, compress, what } = Arguments::parse();
-    let server = Server { address: server, pid, fixed, compress };
+    let server = Server { address: server, fixed, compress };
     let result = match what {
-        What::Calls { stations, seconds } => calls(server, stations, Duration::from_secs(seconds)).await?,
-        What::Boots { stations } => boots(server, stations).await?,
-        What::Idle { connections, calls } => idle(server, connections, calls).await?,
+        What::Calls { stations, seconds } => {
+            calls(server, &pid, stations, Duration::from_secs(seconds)).await?
+        }
+        What::Open { stations, per_second, seconds } => {
+            open(server, &pid, stations, per_second, Duration::from_secs(seconds)).await?
+        }
+        What::Boots { stations } => boots(server, &pid, stations).await?,
+        What::Idle { connections, calls } => idle(server, pid[0].pid, connections, calls).await?,
     };
     println!("{result}");
     Ok(())
@@ -96,13 +116,16 @@ const WARM_UP: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 struct Server {
     address: SocketAddr,
-    pid: u32,
     fixed: bool,
     compress: bool,
 }
 
-async fn calls(server: Server, stations: usize, measured: Duration) -> Result<serde_json::Value> {
-    let pid = server.pid;
+async fn calls(
+    server: Server,
+    processes: &[Process],
+    stations: usize,
+    measured: Duration,
+) -> Result<serde_json::Value> {
     let measuring = Rc::new(Cell::new(false));
     let latencies = Rc::new(RefCell::new(Vec::<u32>::with_capacity(4_000_000)));
     let stop = Rc::new(Cell::new(false));
@@ -110,18 +133,8 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
     local
         .run_until(async {
             let mut tasks = JoinSet::new();
-            // A thread that sleeps is woken by the server's write, at the server's cost: more often the slower the
-            // server is. The stations of the benchmark never sleep, so that all servers pay for the same.
-            let awake = tokio::task::spawn_local(async {
-                loop {
-                    tokio::task::yield_now().await;
-                }
-            });
-            let mut stations = connect(server, stations).await?;
-            for some in stations.chunks_mut(CONNECTING_AT_ONCE) {
-                futures_util::future::try_join_all(some.iter_mut().map(Station::start)).await?;
-            }
-            for mut station in stations {
+            let awake = never_sleep();
+            for mut station in begin(server, stations).await? {
                 let (measuring, latencies, stop) =
                     (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
                 tasks.spawn_local(async move {
@@ -137,37 +150,132 @@ async fn calls(server: Server, stations: usize, measured: Duration) -> Result<se
                 });
             }
             tokio::time::sleep(WARM_UP).await;
-            let (cpu, begun) = (cpu_time(pid)?, Instant::now());
+            let (used, begun) = (Used::by(processes)?, Instant::now());
             measuring.set(true);
             tokio::time::sleep(measured).await;
             measuring.set(false);
-            let (cpu, took) = (cpu_time(pid)?.saturating_sub(cpu), begun.elapsed());
+            let (used, took) = (used.since(processes)?, begun.elapsed());
             stop.set(true);
             while let Some(ended) = tasks.join_next().await {
                 ended.context("a station broke off")??;
             }
             awake.abort();
-            let mut latencies = latencies.borrow_mut();
-            ensure!(!latencies.is_empty(), "not one call was answered");
-            latencies.sort_unstable();
-            let count = latencies.len();
-            let at = |share: f64| latencies[((count - 1) as f64 * share) as usize];
-            Ok(json!({
-                "calls": count,
-                "calls_per_second": count as f64 / took.as_secs_f64(),
-                "server_us_per_call": cpu.as_secs_f64() * 1e6 / count as f64,
-                "server_busy": cpu.as_secs_f64() / took.as_secs_f64(),
-                "p50_us": at(0.5),
-                "p99_us": at(0.99),
-            }))
+            told(&mut latencies.borrow_mut(), &used, processes, took)
         })
         .await
 }
 
+/// Calls that begin at times of their own. How long each takes counts from then, so that a server that is slow for a moment
+/// cannot keep others from being counted as slow.
+async fn open(
+    server: Server,
+    processes: &[Process],
+    stations: usize,
+    per_second: f64,
+    measured: Duration,
+) -> Result<serde_json::Value> {
+    let latencies = Rc::new(RefCell::new(Vec::<u32>::new()));
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let free = Rc::new(RefCell::new(VecDeque::from(begin(server, stations).await?)));
+            let mut tasks = JoinSet::new();
+            let mut times = Times::new(per_second);
+            let begun = Instant::now();
+            let (mut used, mut measuring) = (None, false);
+            let mut waiting = VecDeque::new();
+            while begun.elapsed() < WARM_UP + measured {
+                if used.is_none() && begun.elapsed() >= WARM_UP {
+                    used = Some((Used::by(processes)?, Instant::now()));
+                    measuring = true;
+                }
+                while let Some(due) = times.next_until(begun.elapsed()) {
+                    waiting.push_back((begun + due, measuring));
+                }
+                // Each in its turn, so that none is fresher in a cache than it would be among so many.
+                while let Some((due, counts)) = waiting.pop_front() {
+                    let Some(mut station) = free.borrow_mut().pop_front() else {
+                        waiting.push_front((due, counts));
+                        break;
+                    };
+                    let (free, latencies) = (Rc::clone(&free), Rc::clone(&latencies));
+                    tasks.spawn_local(async move {
+                        station.call().await?;
+                        if counts {
+                            let micros = u32::try_from(due.elapsed().as_micros()).unwrap_or(u32::MAX);
+                            latencies.borrow_mut().push(micros);
+                        }
+                        free.borrow_mut().push_back(station);
+                        anyhow::Ok(())
+                    });
+                }
+                while let Some(ended) = tasks.try_join_next() {
+                    ended.context("a station broke off")??;
+                }
+                // Never asleep, see `never_sleep`; and never late.
+                tokio::task::yield_now().await;
+            }
+            let (used, since) = used.context("it ended before it was warm")?;
+            let (used, took) = (used.since(processes)?, since.elapsed());
+            while let Some(ended) = tasks.join_next().await {
+                ended.context("a station broke off")??;
+            }
+            told(&mut latencies.borrow_mut(), &used, processes, took)
+        })
+        .await
+}
+
+/// Stations that have begun their transactions.
+async fn begin(server: Server, count: usize) -> Result<Vec<Station>> {
+    let mut stations = connect(server, count).await?;
+    for some in stations.chunks_mut(CONNECTING_AT_ONCE) {
+        futures_util::future::try_join_all(some.iter_mut().map(Station::start)).await?;
+    }
+    Ok(stations)
+}
+
+/// A thread that sleeps is woken by the server's write, at the server's cost: more often the slower the server is. The
+/// stations of the benchmark never sleep, so that all servers pay for the same.
+fn never_sleep() -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+/// What came of calls.
+fn told(
+    latencies: &mut [u32],
+    used: &Used,
+    processes: &[Process],
+    took: Duration,
+) -> Result<serde_json::Value> {
+    ensure!(!latencies.is_empty(), "not one call was answered");
+    latencies.sort_unstable();
+    let count = latencies.len();
+    let at = |share: f64| latencies[((count - 1) as f64 * share) as usize];
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    let mut result = json!({
+        "calls": count,
+        "calls_per_second": count as f64 / took.as_secs_f64(),
+        "server_us_per_call": each(used.sum()),
+        "server_busy": used.sum().as_secs_f64() / took.as_secs_f64(),
+        "p50_us": at(0.5),
+        "p99_us": at(0.99),
+    });
+    for (process, used) in processes.iter().zip(&used.0) {
+        if let Some(name) = &process.name {
+            result[format!("{name}_us_per_call")] = json!(each(*used));
+        }
+    }
+    Ok(result)
+}
+
 /// Stations that come all at once, as after a cut of the network, as fast as they are taken.
-async fn boots(server: Server, stations: usize) -> Result<serde_json::Value> {
+async fn boots(server: Server, processes: &[Process], stations: usize) -> Result<serde_json::Value> {
     drop(connect(server, CONNECTING_AT_ONCE).await?);
-    let (cpu, begun) = (cpu_time(server.pid)?, Instant::now());
+    let (used, begun) = (Used::by(processes)?, Instant::now());
     let next = Cell::new(0);
     let lanes = (0..CONNECTING_AT_ONCE).map(async |_| {
         let mut booted = Vec::new();
@@ -180,7 +288,7 @@ async fn boots(server: Server, stations: usize) -> Result<serde_json::Value> {
         anyhow::Ok(booted)
     });
     let all = futures_util::future::try_join_all(lanes).await?;
-    let (cpu, took) = (cpu_time(server.pid)?.saturating_sub(cpu), begun.elapsed());
+    let (cpu, took) = (used.since(processes)?.sum(), begun.elapsed());
     drop(all);
     Ok(json!({
         "stations": stations,
@@ -189,8 +297,7 @@ async fn boots(server: Server, stations: usize) -> Result<serde_json::Value> {
     }))
 }
 
-async fn idle(server: Server, connections: usize, calls: usize) -> Result<serde_json::Value> {
-    let pid = server.pid;
+async fn idle(server: Server, pid: u32, connections: usize, calls: usize) -> Result<serde_json::Value> {
     // The first connections make the server allocate what it needs once.
     drop(connect(server, CONNECTING_AT_ONCE).await?);
     settle(pid).await?;
@@ -439,6 +546,41 @@ fn first_frame(input: &[u8]) -> Option<(u8, Range<usize>)> {
         length => (2, usize::from(length)),
     };
     (input.len() >= header + length).then_some((opcode, header..header + length))
+}
+
+/// A process of the server.
+#[derive(Clone, Debug)]
+struct Process {
+    name: Option<String>,
+    pid: u32,
+}
+
+impl FromStr for Process {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let (name, pid) = text.split_once('=').map_or((None, text), |(name, pid)| (Some(name), pid));
+        Ok(Self { name: name.map(str::to_owned), pid: pid.parse()? })
+    }
+}
+
+/// What each process has used.
+struct Used(Vec<Duration>);
+
+impl Used {
+    fn by(processes: &[Process]) -> Result<Self> {
+        processes.iter().map(|process| cpu_time(process.pid)).collect::<Result<_>>().map(Self)
+    }
+
+    /// What they have used since.
+    fn since(&self, processes: &[Process]) -> Result<Self> {
+        let now = Self::by(processes)?;
+        Ok(Self(now.0.iter().zip(&self.0).map(|(now, then)| now.saturating_sub(*then)).collect()))
+    }
+
+    fn sum(&self) -> Duration {
+        self.0.iter().sum()
+    }
 }
 
 /// All that the threads of a process have run, in nanoseconds from the scheduler's own books.

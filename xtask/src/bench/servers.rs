@@ -91,7 +91,7 @@ impl Server {
 
     pub(super) fn start(&self) -> Result<Running> {
         let others = root().join("benches/others");
-        let mut command = match self.program {
+        let command = match self.program {
             Program::Ours(program) => pinned(SERVER_CORE, &root().join("target/release").join(program), &[]),
             Program::Python(script) => {
                 pinned(SERVER_CORE, &tools::python(), &[others.join(script).to_string_lossy().as_ref()])
@@ -103,16 +103,7 @@ impl Server {
                 command
             }
         };
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no standard output")?;
-        let mut running = Running { child, address: String::new() };
-        for line in BufReader::new(stdout).lines() {
-            if let Some(address) = line?.strip_prefix("listening ") {
-                address.clone_into(&mut running.address);
-                return Ok(running);
-            }
-        }
-        bail!("{} ended before it listened", self.name)
+        Running::start(self.name, command)
     }
 }
 
@@ -123,6 +114,28 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Starts a program, and waits until it says where it listens.
+    pub(super) fn start(name: &str, mut command: Command) -> Result<Self> {
+        let mut running = Self::new(command.stdout(Stdio::piped()).spawn()?);
+        let stdout = running.child.stdout.take().context("no standard output")?;
+        for line in BufReader::new(stdout).lines() {
+            if let Some(address) = line?.strip_prefix("listening ") {
+                address.clone_into(&mut running.address);
+                return Ok(running);
+            }
+        }
+        bail!("{name} ended before it listened")
+    }
+
+    /// One that says elsewhere where it listens.
+    pub(super) fn new(child: Child) -> Self {
+        Self { child, address: String::new() }
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     pub(super) fn pid(&self) -> String {
         self.child.id().to_string()
     }
@@ -133,7 +146,7 @@ impl Drop for Running {
         // First politely, so that it takes its files away. It may have ended by itself; then there is nothing to stop.
         drop(Command::new("kill").arg(self.pid()).status());
         for _ in 0..60 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !self.is_running() {
                 return;
             }
             sleep(Duration::from_millis(50));

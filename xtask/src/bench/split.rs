@@ -1,0 +1,338 @@
+//! Gateway, worker and broker as processes, beside a minimal forwarder and worker over the same broker.
+
+use super::servers::{Running, SERVERS, Server};
+use super::{CALLS_OF_EACH, IDLE_CONNECTIONS, SERVER_CORE, STATIONS_CORE};
+use super::{load, measure, medians, number, ours, pinned, verdict};
+use crate::root;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The brokers: what our program `broker` calls them.
+const BROKERS: [&str; 3] = ["nats", "rabbitmq", "mosquitto"];
+/// Stations in the closed loop.
+const STATIONS: usize = 100;
+/// Stations in the open loop, where each has to be free in its turn.
+const OPEN_STATIONS: usize = 1000;
+/// Between how many stations the price of a call is compared.
+const FEW_AND_MANY: [usize; 2] = [100, 10_000];
+/// What share of the calls that it can carry the open loop asks of the split.
+const LOAD: f64 = 0.3;
+
+const CPU_GOAL: f64 = 1.3;
+const LATENCY_GOAL: f64 = 1.5;
+const MEMORY_GOAL: f64 = 1000.0;
+
+const OURS: &str = "switchboard";
+const MINIMAL: &str = "minimal forwarder";
+const ONE_PROCESS: &str = "switchboard, in one process";
+const BARE: &str = "the broker alone";
+const FLOOR: &str = "floor";
+
+/// All of it. A broker that is not installed is passed over.
+pub(super) fn run(quick: bool) -> Result<Value> {
+    let mut result = json!({});
+    for name in BROKERS {
+        let Ok(broker) = Broker::start(name) else {
+            eprintln!("{name} is not installed");
+            continue;
+        };
+        let calls = calls(&broker, quick)?;
+        let per_second = number(&calls[OURS]["calls_per_second"]) * LOAD;
+        ensure!(per_second > 0.0, "nothing was carried over {name}");
+        result[name] = json!({
+            "calls": calls,
+            "latency": latency(&broker, per_second, quick)?,
+            "stations": stations(&broker, per_second, quick)?,
+            "memory": memory(&broker, quick)?,
+        });
+    }
+    Ok(result)
+}
+
+/// What a call costs, in a closed loop.
+fn calls(broker: &Broker, quick: bool) -> Result<Value> {
+    let (rounds, seconds) = if quick { (2, 3) } else { (5, 4) };
+    let what = ["calls", "--stations", &STATIONS.to_string(), "--seconds", &seconds.to_string()];
+    let mut runs = [Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        eprintln!("{}: {STATIONS} stations, round {round} of {rounds}", broker.name);
+        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[1].push(Site::minimal(broker)?.load(&what)?);
+    }
+    Ok(json!({ OURS: medians(&runs[0]), MINIMAL: medians(&runs[1]) }))
+}
+
+/// How long calls take, in an open loop.
+fn latency(broker: &Broker, per_second: f64, quick: bool) -> Result<Value> {
+    let (rounds, seconds) = if quick { (2, 4) } else { (5, 6) };
+    let (per_second, seconds) = (format!("{per_second:.0}"), seconds.to_string());
+    let stations = OPEN_STATIONS.to_string();
+    let what = ["open", "--stations", &stations, "--per-second", &per_second, "--seconds", &seconds];
+    let mut runs = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        eprintln!("{}: {per_second} calls a second, round {round} of {rounds}", broker.name);
+        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[1].push(measure(in_one_process()?, &what)?);
+        runs[2].push(round_trip(broker, &per_second, &seconds)?);
+        runs[3].push(Site::minimal(broker)?.load(&what)?);
+    }
+    let [split, one, bare, minimal] = runs.map(|runs| medians(&runs));
+    Ok(json!({ OURS: split, ONE_PROCESS: one, BARE: bare, MINIMAL: minimal }))
+}
+
+/// What a call costs with few stations and with many, as many a second of either.
+fn stations(broker: &Broker, per_second: f64, quick: bool) -> Result<Value> {
+    let (rounds, seconds) = if quick { (1, 4) } else { (2, 5) };
+    let (per_second, seconds) = (format!("{per_second:.0}"), seconds.to_string());
+    let mut result = json!({});
+    for stations in FEW_AND_MANY {
+        let stations = stations.to_string();
+        let what = ["open", "--stations", &stations, "--per-second", &per_second, "--seconds", &seconds];
+        let mut runs = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 1..=rounds {
+            eprintln!("{}: {stations} stations, round {round} of {rounds}", broker.name);
+            runs[0].push(Site::ours(broker)?.load(&what)?);
+            runs[1].push(Site::minimal(broker)?.load(&what)?);
+            runs[2].push(measure(&SERVERS[0], &what)?);
+        }
+        let [split, minimal, floor] = runs.map(|runs| medians(&runs));
+        result[stations] = json!({ OURS: split, MINIMAL: minimal, FLOOR: floor });
+    }
+    Ok(result)
+}
+
+/// Memory of connections that do nothing.
+fn memory(broker: &Broker, quick: bool) -> Result<Value> {
+    let rounds = if quick { 1 } else { 2 };
+    let calls = if quick { 10 } else { CALLS_OF_EACH }.to_string();
+    let connections = IDLE_CONNECTIONS.to_string();
+    let what = ["idle", "--connections", &connections, "--calls", &calls];
+    let mut runs = [Vec::new(), Vec::new()];
+    for round in 1..=rounds {
+        eprintln!("{}: {connections} idle connections, round {round} of {rounds}", broker.name);
+        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[1].push(measure(in_one_process()?, &what)?);
+    }
+    Ok(json!({ OURS: medians(&runs[0]), ONE_PROCESS: medians(&runs[1]) }))
+}
+
+fn in_one_process() -> Result<&'static Server> {
+    SERVERS.iter().find(|server| server.name == ONE_PROCESS).context("there is no server in one process")
+}
+
+fn round_trip(broker: &Broker, per_second: &str, seconds: &str) -> Result<Value> {
+    let arguments = ["--bus", &broker.url];
+    let _worker = worker("minimal", &[&arguments[..], &["worker"]].concat())?;
+    let what = ["roundtrip", "--per-second", per_second, "--seconds", seconds];
+    let mut command = pinned(STATIONS_CORE, &ours("minimal"), &[&arguments[..], &what].concat());
+    let output = command.stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the round trip over {} broke off", broker.name);
+    serde_json::from_slice(&output.stdout).context("the round trip printed no JSON")
+}
+
+/// A broker with nobody else at it.
+struct Broker {
+    name: &'static str,
+    url: String,
+    pid: String,
+    _running: Running,
+}
+
+impl Broker {
+    fn start(name: &'static str) -> Result<Self> {
+        let running = Running::start(name, pinned(SERVER_CORE, &ours("broker"), &[name]))?;
+        let (url, pid) = running.address.split_once(' ').context("the broker told no process")?;
+        let (url, pid) = (url.to_owned(), pid.to_owned());
+        Ok(Self { name, url, pid, _running: running })
+    }
+}
+
+/// A gateway with a worker behind a broker.
+struct Site {
+    name: &'static str,
+    address: String,
+    processes: Vec<String>,
+    fixed: bool,
+    // In this order, so that the worker is there until the gateway has ended.
+    _gateway: Running,
+    _worker: Running,
+    _folder: Option<Folder>,
+}
+
+impl Site {
+    /// `switchboard gateway`, as it comes, but for the recording of traffic, which a single process of the benchmark does
+    /// not have either; and our worker with the handlers of that process.
+    fn ours(broker: &Broker) -> Result<Self> {
+        let worker = worker("worker", &["--bus", &broker.url, "--namespace", "bench"])?;
+        let folder = Folder::new()?;
+        let (ports, data) = (folder.0.join("ports.json"), folder.0.join("data"));
+        let directory = format!("sqlite:{}", data.join("directory.sqlite3").display());
+        let (ports_file, data) = (ports.display().to_string(), data.display().to_string());
+        let arguments = [
+            &["gateway", "--bus", &broker.url, "--namespace", "bench", "--data-dir", &data][..],
+            &["--directory", &directory, "--ports-file", &ports_file, "--trace-ring", "0"],
+            &["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+            // Ten thousand stations at once are the measurement, not an attack.
+            &["--accept-unknown", "--gateway-accept-rate", "0", "--log", "warn", "--log-format", "json"],
+        ]
+        .concat();
+        let mut command = pinned(SERVER_CORE, &ours("switchboard"), &arguments);
+        let mut gateway = Running::new(command.stdout(Stdio::null()).spawn()?);
+        let begun = Instant::now();
+        let address = loop {
+            let ports = std::fs::read(&ports).ok();
+            let ports = ports.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+            if let Some(address) = ports.as_ref().and_then(|ports| ports["stations"].as_str()) {
+                break address.to_owned();
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "switchboard gateway does not listen");
+            ensure!(gateway.is_running(), "switchboard gateway has ended");
+            sleep(Duration::from_millis(20));
+        };
+        Ok(Self::new(OURS, broker, address, gateway, worker, Some(folder)))
+    }
+
+    fn minimal(broker: &Broker) -> Result<Self> {
+        let worker = worker("minimal", &["--bus", &broker.url, "worker"])?;
+        let command = pinned(SERVER_CORE, &ours("minimal"), &["--bus", &broker.url, "gateway"]);
+        let gateway = Running::start(MINIMAL, command)?;
+        let address = gateway.address.clone();
+        Ok(Self::new(MINIMAL, broker, address, gateway, worker, None))
+    }
+
+    fn new(
+        name: &'static str,
+        broker: &Broker,
+        address: String,
+        gateway: Running,
+        worker: Running,
+        folder: Option<Folder>,
+    ) -> Self {
+        let processes = vec![
+            format!("gateway={}", gateway.pid()),
+            format!("worker={}", worker.pid()),
+            format!("broker={}", broker.pid),
+        ];
+        let fixed = name == MINIMAL;
+        Self { name, address, processes, fixed, _gateway: gateway, _worker: worker, _folder: folder }
+    }
+
+    fn load(&self, what: &[&str]) -> Result<Value> {
+        let mut arguments: Vec<&str> = self.processes.iter().flat_map(|pid| ["--pid", pid]).collect();
+        if self.fixed {
+            arguments.push("--fixed");
+        }
+        arguments.extend(what);
+        load(self.name, &self.address, &arguments)
+    }
+}
+
+fn worker(program: &str, arguments: &[&str]) -> Result<Running> {
+    Running::start(program, pinned(SERVER_CORE, &ours(program), arguments))
+}
+
+/// What a gateway writes, and is gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = root().join(format!("target/bench-split/{}-{number}", std::process::id()));
+        std::fs::create_dir_all(folder.join("data"))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left over lies in the folder of what is built.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+pub(super) fn print(result: &Value) {
+    println!("\ngateway, worker and broker as processes");
+    for name in BROKERS {
+        let table = &result[name];
+        if table.is_null() {
+            println!("  {name}: not measured, as it is not installed");
+            continue;
+        }
+        println!("  {name}");
+        let of = |table: &Value, who: &str, what: &str| number(&table[who][what]);
+        let calls = &table["calls"];
+        println!("    CPU per call, {STATIONS} stations, one call after the other of each");
+        for who in [OURS, MINIMAL] {
+            let sum = of(calls, who, "server_us_per_call");
+            println!(
+                "      {who:<28} {sum:>6.1} µs = gateway {:>5.1} + worker {:>5.1} + broker {:>5.1}   {:>6.0} calls/s  p99 {:>5.2} ms{}",
+                of(calls, who, "gateway_us_per_call"),
+                of(calls, who, "worker_us_per_call"),
+                of(calls, who, "broker_us_per_call"),
+                of(calls, who, "calls_per_second"),
+                of(calls, who, "p99_us") / 1e3,
+                if who == OURS {
+                    let ratio = sum / of(calls, MINIMAL, "server_us_per_call");
+                    format!("   {ratio:.2} × minimal{}", verdict(ratio, CPU_GOAL, "×"))
+                } else {
+                    String::new()
+                },
+            );
+        }
+        let latency = &table["latency"];
+        println!(
+            "    {:.0} calls a second at random times, {OPEN_STATIONS} stations",
+            of(latency, OURS, "calls_per_second")
+        );
+        for who in [OURS, ONE_PROCESS, BARE, MINIMAL] {
+            println!(
+                "      {who:<28} p50 {:>6.3} ms  p99 {:>6.3} ms",
+                of(latency, who, "p50_us") / 1e3,
+                of(latency, who, "p99_us") / 1e3,
+            );
+        }
+        let added = of(latency, OURS, "p99_us") - of(latency, ONE_PROCESS, "p99_us");
+        let ratio = added / of(latency, BARE, "p99_us");
+        println!(
+            "      p99 that the split adds: {:.3} ms, {ratio:.2} × the broker's{}",
+            added / 1e3,
+            verdict(ratio, LATENCY_GOAL, "×")
+        );
+        let [few, many] = FEW_AND_MANY.map(|stations| &table["stations"][stations.to_string()]);
+        println!(
+            "    CPU per call, {} and {} stations, as many calls a second",
+            FEW_AND_MANY[0], FEW_AND_MANY[1]
+        );
+        let growth = |who| of(many, who, "server_us_per_call") / of(few, who, "server_us_per_call");
+        for who in [OURS, MINIMAL, FLOOR] {
+            println!(
+                "      {who:<28} {:>6.1} µs and {:>6.1} µs: {:.2} ×{}",
+                of(few, who, "server_us_per_call"),
+                of(many, who, "server_us_per_call"),
+                growth(who),
+                if who == OURS {
+                    verdict(growth(who), growth(FLOOR), "× as the floor")
+                } else {
+                    String::new()
+                },
+            );
+        }
+        let memory = &table["memory"];
+        println!("    resident memory per idle connection, {IDLE_CONNECTIONS} of them");
+        for (what, when) in [("bytes_each_fresh", "fresh"), ("bytes_each_after_calls", "after calls of each")]
+        {
+            let (split, one) = (of(memory, OURS, what), of(memory, ONE_PROCESS, what));
+            println!(
+                "      {when:<28} gateway {split:>6.0} B, one process {one:>6.0} B: {:+.0} B{}",
+                split - one,
+                verdict(split - one, MEMORY_GOAL, "B")
+            );
+        }
+    }
+}
