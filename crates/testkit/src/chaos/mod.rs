@@ -10,6 +10,8 @@ mod findings;
 mod fleet;
 mod functions;
 mod orders;
+#[cfg(test)]
+mod self_test;
 mod site;
 
 pub use cell::{Bus, CELLS, Cell, Fault, Pair};
@@ -96,7 +98,9 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
         let took = before.1.elapsed().as_secs_f64();
         (fleet.tally().answers - before.0) as f64 / took
     };
-    let (unfinished, ()) = tokio::join!(fleet.finish(FINISH), orders.finish());
+    // Stations stay until the last command has its outcome: of one that goes meanwhile nobody can say what it did.
+    orders.finish().await;
+    let unfinished = fleet.finish(FINISH).await;
     // What was journalled is worked off when processing is back.
     let limit = Instant::now() + WORKED_OFF;
     let audit = loop {

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What a command's sender was told: its key and the whole answer; none: nothing at all.
-type Told = (String, Option<Value>);
+pub(super) type Told = (String, Option<Value>);
 
 /// Commands on their way.
 #[derive(Debug)]
@@ -76,38 +76,42 @@ impl Orders {
     /// Compares what senders were told with what stations got.
     pub(super) fn judge(&self, tally: &Tally) -> Judged {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = self.sent.load(Ordering::Relaxed);
-        // Whose sender has not even given up is without an outcome as well.
-        let without_outcome = sent.saturating_sub(told.len());
-        let mut judged = Judged { sent, without_outcome, ..Judged::default() };
-        for (key, answer) in told.iter() {
-            let times = tally.commands.get(key).copied().unwrap_or(0);
-            if times > 1 {
-                judged.doubled += 1;
-            }
-            let Some(answer) = answer else {
-                judged.without_outcome += 1;
-                continue;
-            };
-            let right = match answer["outcome"].as_str() {
-                Some("answered") => times > 0 && answer["payload"]["data"] == format!("done {key}"),
-                Some("unknown") => {
-                    judged.unknown += 1;
-                    true
-                }
-                Some("silence") => {
-                    judged.silent += 1;
-                    true
-                }
-                Some("offline" | "busy" | "expired" | "cancelled" | "notSent") => times == 0,
-                _ => false,
-            };
-            if !right {
-                judged.invented.push(format!("{key} reached its station {times} times: {answer}"));
-            }
-        }
-        judged
+        judge(self.sent.load(Ordering::Relaxed), &told, tally)
     }
+}
+
+/// Compares what the senders of so many commands were told with what stations got.
+pub(super) fn judge(sent: usize, told: &[Told], tally: &Tally) -> Judged {
+    // Whose sender has not even given up is without an outcome as well.
+    let without_outcome = sent.saturating_sub(told.len());
+    let mut judged = Judged { sent, without_outcome, ..Judged::default() };
+    for (key, answer) in told {
+        let times = tally.commands.get(key).copied().unwrap_or(0);
+        if times > 1 {
+            judged.doubled += 1;
+        }
+        let Some(answer) = answer else {
+            judged.without_outcome += 1;
+            continue;
+        };
+        let right = match answer["outcome"].as_str() {
+            Some("answered") => times > 0 && answer["payload"]["data"] == format!("done {key}"),
+            Some("unknown") => {
+                judged.unknown += 1;
+                true
+            }
+            Some("silence") => {
+                judged.silent += 1;
+                true
+            }
+            Some("offline" | "busy" | "expired" | "cancelled" | "notSent") => times == 0,
+            _ => false,
+        };
+        if !right {
+            judged.invented.push(format!("{key} reached its station {times} times: {answer}"));
+        }
+    }
+    judged
 }
 
 async fn send(apis: Vec<SocketAddr>, number: usize, station: String, told: Arc<Mutex<Vec<Told>>>) {
