@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use switchboard_bus::{Attendance, Metadata, PublishError};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 /// Tenant and station.
 type Key = (ByteString, ByteString);
@@ -22,6 +25,8 @@ pub(super) struct Present {
     pub(super) topic_out: String,
     /// Whether we listen for it. The connections of one station share it, as they do the subscription.
     is_subscribed: Arc<watch::Sender<bool>>,
+    /// Since when it is here.
+    since: Instant,
     state: Mutex<State>,
 }
 
@@ -86,12 +91,18 @@ impl Present {
         if *self.is_subscribed.borrow() {
             return Ok(());
         }
-        if !self.line.is_up() {
-            return Err(PublishError::Away);
-        }
         let mut is_subscribed = self.is_subscribed.subscribe();
-        let waited = is_subscribed.wait_for(|is| *is).await;
-        waited.map(drop).map_err(|_| PublishError::Away)
+        let waited = is_subscribed.wait_for(|is| *is);
+        let waited = if self.line.is_up() {
+            waited.await.map(drop)
+        } else {
+            // That of a station that has just come may be just being made, and then the broker is not away.
+            match timeout_at(self.since + LINE_MADE, waited).await {
+                Ok(waited) => waited.map(drop),
+                Err(_) => return Err(PublishError::Away),
+            }
+        };
+        waited.map_err(|_| PublishError::Away)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -167,6 +178,7 @@ impl Table {
                 topic_in: before.topic_in.clone(),
                 topic_out: before.topic_out.clone(),
                 is_subscribed: Arc::clone(&before.is_subscribed),
+                since: Instant::now(),
                 state: Mutex::new(state),
             });
             let is_listened_for = *present.is_subscribed.borrow();
@@ -181,6 +193,7 @@ impl Table {
             topic_in,
             topic_out: topic_out.clone(),
             is_subscribed: Arc::new(watch::Sender::new(false)),
+            since: Instant::now(),
             state: Mutex::default(),
         });
         self.listening.insert(topic_out, key.clone());
@@ -263,6 +276,8 @@ fn push_level(topic: &mut String, id: &str) {
 
 /// AWS IoT Core allows no more subscriptions on one connection.
 pub(super) const STATIONS_PER_LINE: usize = 50;
+/// How long a station's first call waits for a connection to the broker that is made for it.
+const LINE_MADE: std::time::Duration = std::time::Duration::from_secs(1);
 /// One call at a time, and a few of the journal.
 const AWAITED_MAX: usize = 16;
 const COMMANDS_REMEMBERED: usize = 16;

@@ -56,9 +56,13 @@ fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
             return text;
         }
         Role::Gateway => {
+            let next = if settings.bus.is_bare() {
+                "whoever answers what comes on STATION/in of the broker"
+            } else {
+                "switchboard worker with the same --bus and --directory"
+            };
             text.push_str(&format!(
-                "\nNext: switchboard worker with the same --bus and --directory; in another terminal:\n\n  \
-                 switchboard trace --all{trace}\n"
+                "\nNext: {next}; in another terminal:\n\n  switchboard trace --all{trace}\n"
             ));
             return text;
         }
@@ -105,6 +109,7 @@ fn near(mut address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Engine;
 
     #[test]
     fn the_commands_to_copy_find_the_process() {
@@ -123,5 +128,9 @@ mod tests {
         assert!(other.contains("switchboard stations --api 127.0.0.1:9\n"), "{other}");
         let gateway = text(Role::Gateway, &settings, &Addresses { api: None, ..addresses });
         assert!(gateway.contains("switchboard trace --all --api 127.0.0.1:8182\n"), "{gateway}");
+        assert!(gateway.contains("switchboard worker with the same"), "{gateway}");
+        settings.bus = BusPlace::Broker(Engine::Mqtt, vec!["mqtt://127.0.0.1:1883?mode=bare".to_owned()]);
+        let bare = text(Role::Gateway, &settings, &Addresses { api: None, ..addresses });
+        assert!(!bare.contains("switchboard worker") && bare.contains("STATION/in"), "{bare}");
     }
 }

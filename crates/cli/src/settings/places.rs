@@ -112,6 +112,13 @@ impl Engine {
     }
 }
 
+impl BusPlace {
+    /// Whether functions of others process what it carries, and no workers of ours.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self, Self::Broker(Engine::Mqtt, urls) if urls.iter().any(|url| url.contains("mode=bare")))
+    }
+}
+
 impl fmt::Display for BusPlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -186,6 +186,12 @@ impl Cell {
         }
     }
 
+    /// Whether it is promised how long a call may wait for its answer.
+    #[must_use]
+    pub fn is_measured(&self, bus: Bus) -> bool {
+        self.allowed(bus).gap_max.is_some()
+    }
+
     /// What may come of it on a bus; everything else may not.
     pub(super) fn allowed(&self, bus: Bus) -> Allowed {
         let mut allowed = Allowed::default();

@@ -86,7 +86,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     });
     all.await.with_context(|| format!("{} of {stations}; {}", fleet.tally().begun, site.logs()))?;
     let mut orders = Orders::start(site.apis.clone(), *stations, *seed);
-    sleep(if *measured && cell.allowed(*bus).gap_max.is_some() { CALM_BEFORE } else { CALM }).await;
+    sleep(if *measured && cell.is_measured(*bus) { CALM_BEFORE } else { CALM }).await;
     let before = {
         let mut tally = fleet.tally();
         tally.longest = Default::default();

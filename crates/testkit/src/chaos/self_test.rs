@@ -120,8 +120,8 @@ fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
     };
     let nats = |change: &dyn Fn(&mut Tally, &mut Judged)| of("worker-kill", Bus::Nats, change);
     assert_eq!(nats(&|_, _| {}), "");
-    for (change, why) in [
-        (&(|tally, _| tally.unanswered = 1) as &dyn Fn(&mut Tally, &mut Judged), "1 calls lost"),
+    let changes: [(&dyn Fn(&mut Tally, &mut Judged), &str); 10] = [
+        (&|tally, _| tally.unanswered = 1, "1 calls lost"),
         (&|tally, _| tally.wrong.push(String::new()), "1 wrong or late answers"),
         (&|tally, _| drop(tally.closed.insert(1006, 2)), "2 sockets closed with 1006"),
         (&|tally, _| tally.hasty.push(String::new()), "1 calls refused or closed before their deadline"),
@@ -131,7 +131,8 @@ fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
         (&|_, judged| judged.doubled = 1, "1 effects doubled"),
         (&|_, judged| judged.invented.push(String::new()), "1 invented outcomes"),
         (&|_, judged| judged.sent = 0, "nothing happened at all"),
-    ] {
+    ];
+    for (change, why) in changes {
         assert_eq!(nats(change), why);
     }
     let money = |tally: &mut Tally, _: &mut Judged| {

@@ -88,6 +88,10 @@ impl Servers {
         if self.books.is_none() {
             self.books = Postgres::start(test).await?;
         }
+        for database in [&self.directory, &self.books].into_iter().flatten() {
+            // Processes die here, and nobody pulls the plug.
+            database.spare_the_disk()?;
+        }
         let broker = match bus {
             // Its functions are Python.
             Bus::Bare if tools::python(test)?.is_none() => false,
