@@ -174,8 +174,8 @@ fn secure<'a>(
 
 /// Whether it is the server's certificate that we do not accept.
 fn is_untrusted(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>());
+    matches!(error, Some(tokio_rustls::rustls::Error::InvalidCertificate(_)))
 }
 
 async fn hear(stream: &mut Pin<Box<dyn Stream>>, read: &mut BytesMut, name: &str) -> Result<Op, DialError> {
