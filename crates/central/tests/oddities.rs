@@ -228,3 +228,46 @@ async fn tenants_do_not_see_one_another() {
     }
     assert_eq!(site.transactions().await.len(), 2);
 }
+
+/// Text that nothing can make shorter.
+fn noise(seed: u64) -> String {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap())
+    };
+    std::iter::repeat_with(next).filter(|letter| !matches!(letter, '"' | '\\')).take(12_000).collect()
+}
+
+/// A thousand times as long as the specification allows: no place of the books has a limit of its own.
+#[tokio::test]
+async fn what_is_far_too_long_is_kept_all_the_same() {
+    let site = Site::new();
+    let station = site.v16("CP1");
+    let (tag, other) = (noise(1), noise(2));
+    let id = station.start(start(1, &tag, "2026-01-01T10:00:00Z", 100)).await;
+    let again = station.start(start(1, &tag, "2026-01-01T10:00:00Z", 100)).await;
+    assert_eq!(id, again, "a repeat is known");
+    let samples = json!([{"value": "150", "context": noise(3), "unit": "Wh"}]);
+    station.call("MeterValues", meter(1, Some(id), "2026-01-01T10:30:00Z", samples)).await;
+    for _ in 0..2 {
+        let end = with(stop(-1, "2026-01-01T11:00:00Z", 900), json!({"idTag": tag, "reason": other}));
+        station.call("StopTransaction", end).await;
+    }
+    assert_eq!(site.central.odd_stops(10).await.unwrap().len(), 1, "a repeat is known");
+    station
+        .call("StopTransaction", with(stop(id, "2026-01-01T11:00:00Z", 900), json!({"idTag": other})))
+        .await;
+    let status = json!({"connectorId": 1, "errorCode": other, "status": tag, "info": other, "vendorErrorCode": tag,
+        "timestamp": "2026-01-01T11:00:00Z"});
+    station.answer(&station.next(), "StatusNotification", &status.to_string()).await;
+    let station = site.v201("CP2").await;
+    for (kind, seq) in [("Started", 0), ("Updated", 1), ("Ended", 2)] {
+        let token = json!({"idToken": {"idToken": tag, "type": "Central"}});
+        let event = with(event(kind, &other, seq, "2026-01-01T10:00:00Z"), token);
+        station.call("TransactionEvent", event).await;
+    }
+    let transactions = site.transactions().await;
+    assert_eq!(transactions.len(), 2);
+    assert!(transactions.iter().all(|transaction| transaction.ended), "{}", transactions.len());
+}

@@ -89,12 +89,16 @@ pub(crate) struct Forgiven {
     pub(crate) expected: String,
 }
 
+/// Characters of an alarm's subject.
+const SUBJECT_MAX: usize = 400;
 /// More than this many warnings of one message are not kept: they are of few kinds.
 const WARNINGS_MAX: usize = 16;
 
 impl Ledger<'_> {
     /// Raises an alarm, or counts it again if there is one about the same thing.
     pub(crate) fn alarm(&self, kind: AlarmKind, subject: &str, detail: &str) -> Result<(), StoreError> {
+        // It may hold a station's words, and tells alarms apart.
+        let subject = subject.char_indices().nth(SUBJECT_MAX).map_or(subject, |(end, _)| &subject[..end]);
         self.db
             .prepare_cached(
                 "INSERT INTO alarm (station, kind, subject, detail, first_ms, last_ms)

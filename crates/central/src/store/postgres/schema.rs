@@ -36,6 +36,7 @@ fn text(now_ms: i64) -> String {
     for step in STEPS {
         text.push_str(&translated(step));
     }
+    text.push_str(LONG);
     // As for a file: ids go on where no earlier books of this installation can have been.
     text.push_str(&format!(
         "CREATE SEQUENCE transaction_16 MINVALUE 0 START {} MAXVALUE {};
@@ -66,6 +67,23 @@ const PREPARATION: &str = "SELECT pg_advisory_xact_lock(7812734019365);
         AS 'SELECT strpos($1 COLLATE \"C\", $2 COLLATE \"C\")';
     CREATE OR REPLACE FUNCTION json_each(TEXT) RETURNS TABLE (value TEXT) LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
         AS 'SELECT json_array_elements_text($1::json)';";
+
+/// An index of PostgreSQL holds no text of more than 2.7 KB, and would refuse the row. Where a station's words are looked
+/// for they are looked for by their hash: what it says of money is kept however long it is. One at a time changes a
+/// station's things, so that its transactions need no unique index to be so.
+const LONG: &str = "
+    DROP INDEX charge_running;
+    CREATE INDEX charge_running ON charge USING hash (token COLLATE nocase) WHERE ended = 0;
+    DROP INDEX charge_by_remote_id;
+    CREATE INDEX charge_by_remote_id ON charge USING hash (remote_id) WHERE remote_id IS NOT NULL;
+    ALTER TABLE odd_stop DROP CONSTRAINT odd_stop_pkey;
+    CREATE UNIQUE INDEX odd_stop_key ON odd_stop (station, claimed, md5(content));
+    ALTER TABLE status_change DROP CONSTRAINT status_change_pkey;
+    CREATE UNIQUE INDEX status_change_key
+        ON status_change (station, at_us, evse, connector, md5(status), md5(error_code));
+    DROP INDEX notice_natural;
+    CREATE UNIQUE INDEX notice_natural ON notice (station, action, md5(natural_key)) WHERE natural_key IS NOT NULL;
+";
 
 /// A step of the schema in the words of PostgreSQL.
 fn translated(step: &str) -> String {
