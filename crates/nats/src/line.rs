@@ -281,14 +281,17 @@ impl Line {
         payload: &[u8],
         within: Duration,
     ) -> Result<Message, RequestError> {
-        let (token, reply, answer) = {
+        let expecting = async {
             let mut requests = self.requests.lock().await;
-            if requests.is_none() {
-                *requests = Some(Requests::new(self).await?);
-            }
-            let Some(requests) = requests.as_ref() else { return Err(RequestError::NoAnswer) };
-            requests.expect()
+            let requests = match &mut *requests {
+                Some(requests) => requests,
+                none => none.insert(Requests::new(self).await?),
+            };
+            Ok::<_, SubscribeError>(requests.expect())
         };
+        // The first one listens for the answers to all, which a silent server does not confirm.
+        let expected = tokio::time::timeout(within, expecting).await;
+        let (token, reply, answer) = expected.map_err(|_| RequestError::NoAnswer)??;
         let waiting = Waiting { table: Arc::clone(&token.0), token: token.1 };
         self.publish(&mut writer, subject, Some(&reply), payload)?;
         let answer = tokio::time::timeout(within, answer).await;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_bus::{Connect, State};
-use switchboard_nats::{Line, Message, PublishError, SubscribeError, Taker, Writer};
+use switchboard_nats::{Line, Message, PublishError, RequestError, SubscribeError, Taker, Writer};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -114,6 +114,24 @@ async fn a_subscription_that_ends_while_a_connection_is_being_restored_ends_ther
     drop(listening.unwrap());
     second.say(b"PONG\r\n").await;
     assert_eq!(second.until("UNSUB").await, ["UNSUB 1\r\n"]);
+}
+
+/// Who asks waits as long as it said, also where it is the first to ask.
+#[tokio::test]
+async fn a_server_that_confirms_nothing_is_not_waited_for_longer_than_was_said() {
+    let (listener, address) = server().await;
+    let (line, mut side) = connected(&listener, &address).await;
+    // The server is alive all the time, so that nobody takes it for away.
+    let chatting = tokio::spawn(async move {
+        loop {
+            side.say(b"PING\r\n").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let asking = line.request(Writer::new(), "question", b"", Duration::from_millis(200));
+    let asked = timeout(DEADLINE, asking).await.expect("it waits no longer");
+    assert_eq!(asked, Err(RequestError::NoAnswer));
+    chatting.abort();
 }
 
 /// Servers hang up on whoever says it, and what names an inbox may have been said by others.
