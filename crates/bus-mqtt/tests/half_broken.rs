@@ -1,7 +1,5 @@
 //! A broker that does what no good one does.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 use switchboard_bus::{Address, Bus as _, Connect, Envelope, Kind, Metadata, PublishError, State};
 use switchboard_bus_mqtt::Mqtt;

@@ -234,7 +234,7 @@ fn noise(seed: u64) -> String {
     let mut state = seed;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap())
+        char::from(b'!' + state.to_be_bytes()[3] % 90)
     };
     std::iter::repeat_with(next).filter(|letter| !matches!(letter, '"' | '\\')).take(12_000).collect()
 }

@@ -288,7 +288,7 @@ const KNOCK_AFTER: Duration = Duration::from_secs(2);
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// A connection that ends sooner was of no use: the next is not made at once, or a server that throws us out would have
 /// us come back as fast as we can.
-const LASTING: Duration = Duration::from_secs(5);
+const LASTING: Duration = Duration::from_secs(1);
 /// How long the end of TLS may take.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// Rounds of work before other tasks have their turn.
