@@ -77,16 +77,17 @@ class Station(ChargePoint):
 
 
 def answer(call, books):
-    """The frame that answers a call."""
+    """The payload of the answer to a call."""
     if call.version != "1.6":
-        raise Refused(json.dumps([4, json.loads(call.body)[1], "NotSupported", "OCPP 1.6 only", {}]))
+        raise Refused(json.dumps([4, call.id, "NotSupported", "OCPP 1.6 only", {}]))
     station = Station(call, books)
     asyncio.run(station.route_message(call.body))
     if station.answer is None:
         raise ValueError("the library cannot read it")
-    if station.answer.startswith("[4"):
-        if json.loads(station.answer)[2] == "InternalError":
-            # A handler failed; the library has logged why.
-            raise RuntimeError("a handler failed")
+    kind, _, payload = json.loads(station.answer)[:3]
+    if kind == 4 and payload == "InternalError":
+        # A handler failed; the library has logged why.
+        raise RuntimeError("a handler failed")
+    if kind == 4:
         raise Refused(station.answer)
-    return station.answer
+    return payload

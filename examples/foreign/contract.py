@@ -44,6 +44,7 @@ class Call:
     def __init__(self, headers, body):
         self.headers = headers
         self.body = body.decode()
+        self.id = json.loads(self.body)[1]
         self.is_send = headers["ocpp-kind"] == "send"
         self.tenant = headers.get("ocpp-tenant", "default")
         self.station = headers["ocpp-station"]
@@ -71,7 +72,7 @@ class Memory:
         )
 
     def once(self, call, effect):
-        """The answer to a call: what `effect(books)` says the first time, and the same again each time after.
+        """The payload of the answer to a call: what `effect(books)` says the first time, and the same again each time after.
 
         None is silence: a later call of the station has been dealt with, so that nobody waits any more. If `effect`
         raises, nothing has happened, and the call may come again.
@@ -115,20 +116,18 @@ class Worker:
     """Calls in hand, signs of life, commands and their outcomes. All of it may be used from any thread."""
 
     def __init__(self, memory, answer):
-        """`answer(call, books)` gives the answer's frame; it raises Refused, or anything for "not now"."""
+        """`answer(call, books)` gives the payload of the answer; it raises Refused, or anything for "not now"."""
         self.name = f"python-{uuid.uuid4()}"
         self.memory = memory
         self.answer = answer
         self.in_hand = {}
         self.waiting = {}
-        self.gateways = {}
         # Handlers run here, so that signs of life go out while one is slow. One thread, as SQLite has one writer.
         self.pool = ThreadPoolExecutor(max_workers=1)
 
     def take(self, headers, body):
         """Takes a call. The result of the future is what to publish to its `ocpp-reply-to`: headers and body, or None."""
         call = Call(headers, body)
-        self.heard_of(headers)
         if len(self.in_hand) >= IN_HAND_MAX:
             told = Future()
             told.set_result(self.returned(call))
@@ -146,7 +145,8 @@ class Worker:
                 # Has no answer; an empty one acknowledges it. It may come twice, and nothing is stale.
                 self.answer(call, self.memory.books)
                 return self.answered(call, "")
-            frame = self.memory.once(call, lambda books: self.answer(call, books))
+            payload = self.memory.once(call, lambda books: json.dumps(self.answer(call, books)))
+            frame = None if payload is None else f"[3,{json.dumps(call.id)},{payload}]"
         except Refused as refused:
             frame = refused.frame
         except Exception:
@@ -172,20 +172,8 @@ class Worker:
         headers = {"ocpp-envelope": "1", "ocpp-kind": "presence", "ocpp-worker": self.name}
         return headers, "".join(lines).encode()
 
-    def heard_of(self, headers, is_gone=False):
-        """Each call and each event says which gateway has the station. Of two that do, the higher generation is right."""
-        station = (headers.get("ocpp-tenant", "default"), headers["ocpp-station"])
-        heard = (int(headers["ocpp-generation"]), headers["ocpp-gateway"])
-        if is_gone and self.gateways.get(station) == heard:
-            del self.gateways[station]
-        elif not is_gone:
-            self.gateways[station] = max(heard, self.gateways.get(station, heard))
-
     def command(self, station, action, payload, tenant="default"):
-        """A command to a station: the gateway whose inbox it goes to, headers, body, and the outcome to come.
-
-        The gateway is None if no call and no event told where the station is; the outcome is offline then.
-        """
+        """A command to a station, wherever it is: headers, body, and the outcome to come."""
         id, outcome = str(uuid.uuid4()), Future()
         headers = {
             "ocpp-envelope": "1",
@@ -199,18 +187,12 @@ class Worker:
         }
         self.waiting[id] = outcome
         outcome.add_done_callback(lambda _: self.waiting.pop(id))
-        _, gateway = self.gateways.get((tenant, station), (0, None))
-        if gateway is None:
-            self.ended(id, "offline")
         # The gateway puts an id of its own in the place of this one.
-        return gateway, headers, json.dumps([2, id, action, payload]).encode(), outcome
+        return headers, json.dumps([2, id, action, payload]).encode(), outcome
 
     def hear(self, headers, body):
-        """Takes what came to the inbox, or as an event."""
-        kind = headers.get("ocpp-kind")
-        if kind == "event":
-            self.heard_of(headers, is_gone=json.loads(body)["event"] == "disconnected")
-        elif kind in ("outcome", "returned"):
+        """Takes what came to the inbox."""
+        if headers.get("ocpp-kind") in ("outcome", "returned"):
             self.ended(headers.get("ocpp-command-id"), headers["ocpp-outcome"], body)
 
     def ended(self, id, outcome, body=b""):

@@ -52,7 +52,7 @@ class Participant:
     def connected(self, client, _data, _flags, reason, _properties):
         self.connection += 1
         if not reason.is_failure:
-            client.subscribe([(self.calls, 1), (self.inbox, 1), (f"{self.root}/event/+/+", 1)])
+            client.subscribe([(self.calls, 1), (self.inbox, 1)])
 
     def message(self, client, _data, message):
         headers = decoded(dict(getattr(message.properties, "UserProperty", [])))
@@ -75,14 +75,14 @@ class Participant:
             self.client.ack(message.mid, message.qos)
 
     def send(self, station, action, payload):
-        gateway, headers, body, outcome = self.worker.command(station, action, payload)
+        headers, body, outcome = self.worker.command(station, action, payload)
         id = headers["ocpp-command-id"]
-        if gateway is not None and not self.client.is_connected():
+        if not self.client.is_connected():
             # The library would send it when the broker is back, when nobody expects it any more.
             self.worker.ended(id, "not-sent")
-        elif gateway is not None:
+        else:
             with self.publishing:
-                sent = self.publish(f"{self.root}/inbox/{token(gateway)}", headers, body)
+                sent = self.publish(f"{self.root}/command/default/{token(station)}", headers, body)
                 self.commands[sent.mid] = id
         return outcome
 

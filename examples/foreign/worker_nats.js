@@ -153,24 +153,11 @@ async function main() {
   const root = `ocpp.v1.${values.namespace}`;
   const bus = await connect({ servers: positionals[0], maxReconnectAttempts: -1, reconnectTimeWait: 500 });
   const inHand = new Map();
-  const gateways = new Map();
   const waiting = new Map();
   const own = { "ocpp-envelope": "1", "ocpp-worker": name };
 
-  function hearOf(headers, isGone) {
-    const station = headers["ocpp-station"];
-    const heard = [Number(headers["ocpp-generation"]), headers["ocpp-gateway"]];
-    const known = gateways.get(station);
-    if (isGone && known?.[0] === heard[0]) {
-      gateways.delete(station);
-    } else if (!isGone && (known === undefined || heard[0] >= known[0])) {
-      gateways.set(station, heard);
-    }
-  }
-
   function take(message) {
     const headers = decoded(message.headers);
-    hearOf(headers, false);
     const key = ["tenant", "station", "generation", "seq"].map((part) => headers[`ocpp-${part}`]).join("\t");
     inHand.set(key, true);
     let told = { ...headers, ...own, "ocpp-kind": "answer" };
@@ -204,15 +191,13 @@ async function main() {
 
   function hear(message) {
     if (message.headers?.code === 503) {
-      // The server's own word: nobody listens there.
+      // The server's own word: there is no gateway.
       end(message.subject.split(".").at(-1), { outcome: "offline" });
       return;
     }
     const headers = decoded(message.headers);
     const body = message.string();
-    if (headers["ocpp-kind"] === "event") {
-      hearOf(headers, JSON.parse(body).event === "disconnected");
-    } else if (["outcome", "returned"].includes(headers["ocpp-kind"])) {
+    if (["outcome", "returned"].includes(headers["ocpp-kind"])) {
       const outcome = headers["ocpp-outcome"];
       const frame = body ? JSON.parse(body) : [];
       const more = { answered: { payload: frame[2] }, refused: { code: frame[2], description: frame[3] } };
@@ -222,10 +207,6 @@ async function main() {
 
   function command(station, action, payload) {
     const id = randomUUID();
-    const known = gateways.get(station);
-    if (known === undefined) {
-      return { outcome: "offline" };
-    }
     const headers = {
       "ocpp-envelope": "1",
       "ocpp-kind": "command",
@@ -239,7 +220,7 @@ async function main() {
     const outcome = new Promise((resolve) => waiting.set(id, resolve));
     // Its gateway may have died with it: then nobody knows whether the station acted on it.
     setTimeout(() => end(id, { outcome: "unknown" }), 2 * COMMAND_MS + 5000).unref();
-    bus.publish(`${root}.inbox.${token(known[1])}`, JSON.stringify([2, id, action, payload]), {
+    bus.publish(`${root}.command.default.${token(station)}`, JSON.stringify([2, id, action, payload]), {
       headers: encoded(headers),
       reply: `${root}.inbox.${name}.command.${id}`,
     });
@@ -254,7 +235,6 @@ async function main() {
     bus.subscribe(subject, { ...options, callback: (error, message) => (error ? console.error(error) : use(message)) });
   listen(`${root}.inbox.${name}`, hear);
   listen(`${root}.inbox.${name}.>`, hear);
-  listen(`${root}.event.>`, hear);
   // One group: each call goes to one worker.
   const calls = listen(`${root}.call.>`, take, { queue: "workers" });
   const sayHere = () => beat([...inHand.keys()].map((key) => key + "\n").join(""));

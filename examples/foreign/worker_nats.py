@@ -37,7 +37,7 @@ async def main(options):
     async def hear(message):
         headers = message.headers or {}
         if headers.get("Status") == "503":
-            # The server's own word: nobody listens there. The subject that it comes to ends with the command's id.
+            # The server's own word: there is no gateway. The subject that it comes to ends with the command's id.
             worker.ended(message.subject.rsplit(".", 1)[1], "offline")
         else:
             worker.hear(decoded(headers), message.data)
@@ -52,17 +52,15 @@ async def main(options):
 
     await bus.subscribe(f"{root}.inbox.{worker.name}.>", cb=hear)
     await bus.subscribe(f"{root}.inbox.{worker.name}", cb=hear)
-    await bus.subscribe(f"{root}.event.>", cb=hear)
     # One group: each call goes to one worker.
     calls = await bus.subscribe(f"{root}.call.>", queue="workers", cb=begin)
 
     def send(station, action, payload):
-        gateway, headers, body, outcome = worker.command(station, action, payload)
-        if gateway is not None:
-            subject = f"{root}.inbox.{token(gateway)}"
-            reply = f"{root}.inbox.{worker.name}.command.{headers['ocpp-command-id']}"
-            publishing = bus.publish(subject, body, reply=reply, headers=encoded(headers))
-            asyncio.run_coroutine_threadsafe(publishing, loop).result()
+        headers, body, outcome = worker.command(station, action, payload)
+        subject = f"{root}.command.default.{token(station)}"
+        reply = f"{root}.inbox.{worker.name}.command.{headers['ocpp-command-id']}"
+        publishing = bus.publish(subject, body, reply=reply, headers=encoded(headers))
+        asyncio.run_coroutine_threadsafe(publishing, loop).result()
         return outcome
 
     async def beat(is_last=False):

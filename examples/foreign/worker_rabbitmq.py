@@ -15,7 +15,7 @@ import pika
 from pika.exceptions import AMQPError
 
 import central
-from contract import BEAT_SECONDS, IN_HAND_MAX, Memory, Worker, obey_lines, token
+from contract import BEAT_SECONDS, COMMAND_SECONDS, IN_HAND_MAX, Memory, Worker, obey_lines, token
 
 
 class Session:
@@ -38,7 +38,6 @@ class Session:
         self.channel.queue_bind(workers, f"{self.root}.call.any")
         inbox = f"{self.root}.inbox.{token(worker.name)}"
         self.channel.queue_declare(inbox, exclusive=True, auto_delete=True)
-        self.channel.queue_bind(inbox, f"{self.root}.event", "#")
         # Without it the broker would give us all there is, and others nothing.
         self.channel.basic_qos(prefetch_count=IN_HAND_MAX)
         self.channel.add_on_return_callback(self.returned)
@@ -64,14 +63,12 @@ class Session:
         self.worker.hear(properties.headers, body)
 
     def returned(self, _channel, _method, properties, _body):
-        """No such queue: the gateway is gone."""
+        """No such queue: there is no gateway."""
         self.worker.ended(properties.headers.get("ocpp-command-id"), "offline")
 
     def send(self, station, action, payload):
-        gateway, headers, body, outcome = self.worker.command(station, action, payload)
-        if gateway is not None:
-            queue = f"{self.root}.inbox.{token(gateway)}"
-            self.soon(lambda: self.publish("", queue, headers, body, mandatory=True))
+        headers, body, outcome = self.worker.command(station, action, payload)
+        self.soon(lambda: self.publish("", f"{self.root}.command", headers, body, mandatory=True))
         return outcome
 
     def beat(self, is_last=False):
@@ -81,7 +78,9 @@ class Session:
             self.connection.call_later(BEAT_SECONDS, self.beat)
 
     def publish(self, exchange, key, headers, body, mandatory=False):
-        self.channel.basic_publish(exchange, key, body, pika.BasicProperties(headers=headers), mandatory)
+        # Nothing matters for longer.
+        properties = pika.BasicProperties(headers=headers, expiration=str(COMMAND_SECONDS * 1000))
+        self.channel.basic_publish(exchange, key, body, properties, mandatory)
 
     def soon(self, what):
         try:

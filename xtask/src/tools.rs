@@ -88,8 +88,8 @@ const TOOLS: &[Tool] = &[
         source: Source::Python,
     },
     Tool {
-        name: "npm packages (ocpp-rpc, nats)",
-        needed_for: "the Node charger and worker",
+        name: "npm packages (ocpp-rpc, nats, @asyncapi/specs)",
+        needed_for: "the Node charger and worker, and the judge of docs/asyncapi.yaml",
         source: Source::Npm,
     },
 ];

@@ -50,6 +50,8 @@ pub(crate) struct Names {
     pub(crate) any_call: String,
     /// The one queue of all workers that share calls.
     pub(crate) workers: String,
+    /// The one queue of all gateways, for commands whose senders do not know where the station is.
+    pub(crate) commands: String,
     /// Fanout.
     pub(crate) presence: String,
     /// Topic; keys are tenant and station.
@@ -118,6 +120,7 @@ impl Names {
         Self {
             any_call: format!("{calls}.any"),
             workers: format!("{calls}.workers"),
+            commands: format!("ocpp.v1.{namespace}.command"),
             presence: format!("ocpp.v1.{namespace}.presence"),
             events: format!("ocpp.v1.{namespace}.event"),
             inbox: format!("ocpp.v1.{namespace}.inbox."),
@@ -144,6 +147,24 @@ mod tests {
     fn place(url: &str) -> Result<Place, String> {
         let config = Config::read(&Connect::to(url)).map_err(|error| error.to_string())?;
         config.places.into_iter().next().ok_or_else(String::new)
+    }
+
+    #[test]
+    fn the_document_for_others_has_these_queues_and_exchanges_and_no_more() {
+        let document = include_str!("../../../docs/asyncapi.yaml");
+        let channels = document.lines().zip(document.lines().skip(1));
+        let documented = channels
+            .filter(|(name, _)| name.starts_with("  rabbitmq-"))
+            .filter_map(|(_, address)| address.trim().strip_prefix("address: '")?.strip_suffix('\''));
+        let documented = documented
+            .map(|address| address.replace("{namespace}", "NAMESPACE").replace("{name}", "NAME"))
+            .collect::<Vec<_>>();
+        let names = Names::of("NAMESPACE");
+        let inbox = names.inbox("NAME").unwrap();
+        assert_eq!(documented, [names.workers, names.commands, inbox, names.presence, names.events]);
+        for exchange in [names.calls, names.any_call] {
+            assert!(document.contains(&exchange.replace("NAMESPACE", "{namespace}")), "{exchange}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Res
             (&names.calls, digits.format(partition).into())
         }
         // The default exchange takes the name of a queue as its key.
+        Address::Command { .. } => ("", names.commands.as_str().into()),
         Address::Inbox(name) => match names.inbox(name) {
             Some(queue) => ("", queue.into()),
             None => return Err(PublishError::NobodyListens),
@@ -43,7 +44,7 @@ pub(crate) fn publish(shared: &Shared, to: &Address, envelope: &Envelope) -> Res
     let to = Publish {
         exchange,
         key: &key,
-        mandatory: matches!(to, Address::Call { .. } | Address::Inbox(_))
+        mandatory: matches!(to, Address::Call { .. } | Address::Command { .. } | Address::Inbox(_))
             && metadata.comes_back(&envelope.body),
         reply_to: reply_to.as_deref(),
         // Beyond what RabbitMQ can count it would close the channel.

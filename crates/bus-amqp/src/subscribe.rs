@@ -28,7 +28,7 @@ pub(crate) struct Member {
 impl Member {
     /// As many as it wants, except calls, which another is to be given if we die: there is nothing to acknowledge.
     const fn is_unbounded(&self) -> bool {
-        self.in_hand_max > PREFETCH_MAX && !matches!(self.topic, Topic::Calls)
+        self.in_hand_max > PREFETCH_MAX && !matches!(self.topic, Topic::Calls | Topic::Commands)
     }
 }
 
@@ -150,6 +150,12 @@ impl Channel {
                 });
                 writer.queue_bind("", &names.any_call, "");
             }
+            Topic::Commands => writer.queue_declare(&Declare {
+                name: &names.commands,
+                exclusive: false,
+                length_max: None,
+                age_max_ms: None,
+            }),
             Topic::Inbox(name) => writer.queue_declare(&Declare {
                 name: &names.inbox(name).unwrap_or_default(),
                 ..anonymous(INBOX_LENGTH_MAX, INBOX_AGE_MAX_MS)

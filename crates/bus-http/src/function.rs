@@ -189,7 +189,8 @@ impl Consumer for Awaited {
 impl Bus for Function {
     fn publish(&self, to: Address, envelope: Envelope) -> BoxFuture<'_, Result<(), PublishError>> {
         let is_closed = *self.inner.local.state().borrow() == State::Closed;
-        if !is_closed && matches!(to, Address::Inbox(_)) && envelope.metadata.kind == Kind::Command {
+        let leads_to_gateway = matches!(to, Address::Inbox(_) | Address::Command { .. });
+        if !is_closed && leads_to_gateway && envelope.metadata.kind == Kind::Command {
             return Box::pin(self.inner.command(envelope));
         }
         self.inner.local.publish(to, envelope)

@@ -19,6 +19,7 @@ pub(crate) struct Topics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Call,
+    Command,
     Inbox(ByteString),
     Presence,
     Event,
@@ -40,6 +41,10 @@ impl Topics {
                 topic.push_str(&part.to_string());
                 push_tokens(&mut topic, tenant, station);
             }
+            Address::Command { tenant, station } => {
+                topic.push_str("command");
+                push_tokens(&mut topic, tenant, station.as_str());
+            }
             Address::Inbox(name) => {
                 topic.push_str("inbox/");
                 topic.push_str(&percent::encode_token(name));
@@ -57,6 +62,7 @@ impl Topics {
     pub(crate) fn filter(&self, topic: &Topic) -> String {
         match topic {
             Topic::Calls => format!("$share/workers/{}call/+/+/+", self.prefix),
+            Topic::Commands => format!("$share/gateways/{}command/+/+", self.prefix),
             Topic::Inbox(name) => self.of(&Address::Inbox(name.clone())),
             Topic::Presence => self.of(&Address::Presence),
             Topic::Events => format!("{}event/+/+", self.prefix),
@@ -68,6 +74,7 @@ impl Topics {
         let (first, rest) = rest.split_once('/').unwrap_or((rest, ""));
         Some(match first {
             "call" => Place::Call,
+            "command" => Place::Command,
             "inbox" => Place::Inbox(percent::decode_token(rest)?),
             "presence" => Place::Presence,
             "event" => Place::Event,
@@ -153,5 +160,35 @@ impl From<Value<'_>> for ByteString {
             Cow::Borrowed(text) => Self::try_from(value.of.slice_ref(text.as_bytes())).unwrap_or_default(),
             Cow::Owned(text) => text.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard_rpc::StationId;
+
+    #[test]
+    fn the_document_for_others_has_these_addresses_and_no_more() {
+        let document = include_str!("../../../docs/asyncapi.yaml");
+        let channels = document.lines().zip(document.lines().skip(1));
+        let documented = channels
+            .filter(|(name, _)| name.starts_with("  mqtt-"))
+            .filter_map(|(_, address)| address.trim().strip_prefix("address: '")?.strip_suffix('\''));
+        let (tenant, station) = (ByteString::from_static("TENANT"), StationId::new("STATION", 48).unwrap());
+        let partition = partition(&tenant, station.as_str(), 256).to_string();
+        let (call, command) = (
+            Address::Call { tenant: tenant.clone(), station: station.clone() },
+            Address::Command { tenant: tenant.clone(), station: station.clone() },
+        );
+        let event = Address::Event { tenant, station };
+        let topics = Topics::new("NAMESPACE", 256);
+        let ours =
+            [call, command, Address::Inbox("NAME".into()), Address::Presence, event].map(|to| topics.of(&to));
+        let documented = documented.map(|address| {
+            let address = address.replace("{namespace}", "NAMESPACE").replace("{partition}", &partition);
+            address.replace("{tenant}", "TENANT").replace("{station}", "STATION").replace("{name}", "NAME")
+        });
+        assert_eq!(documented.collect::<Vec<_>>(), ours);
     }
 }

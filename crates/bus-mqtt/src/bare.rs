@@ -132,6 +132,8 @@ impl Bus for Bare {
                     Err(error) => ready(Err(error)),
                 }
             }
+            // Here commands come on the topics of their stations.
+            Address::Command { .. } => ready(Err(PublishError::NobodyListens)),
             Address::Inbox(name) if name == COMMANDS => Box::pin(self.0.tell_outcome(envelope)),
             Address::Inbox(name) => ready(self.0.deliver(&name, envelope)),
             Address::Presence => {
@@ -313,6 +315,7 @@ impl Shared {
                         .into(),
                 ));
             }
+            Topic::Commands => return Ok(Subscribed::new(|| {})),
             Topic::Inbox(name) => {
                 let mut inboxes = self.inboxes();
                 if inboxes.contains_key(name) {
@@ -337,7 +340,7 @@ impl Shared {
                 }
                 Topic::Presence => drop(shared.presence.leave(id)),
                 Topic::Events => drop(shared.events.leave(id)),
-                Topic::Calls => {}
+                Topic::Calls | Topic::Commands => {}
             }
         }))
     }

@@ -41,6 +41,7 @@ struct Shared {
     /// Calls, once somebody takes them.
     calls: Mutex<Option<Arc<Line>>>,
     calls_hands: Arc<Hands>,
+    commands: Arc<Hands>,
     inboxes: Mutex<HashMap<ByteString, Arc<Hands>>>,
     presence: Audience,
     events: Audience,
@@ -91,6 +92,7 @@ impl Mqtt {
                 main,
                 calls: Mutex::new(None),
                 calls_hands: Hands::new(true, 0),
+                commands: Hands::new(false, INBOX_WAITING_MAX),
                 inboxes: Mutex::new(HashMap::new()),
                 presence: Audience::default(),
                 events: Audience::default(),
@@ -229,6 +231,10 @@ impl Shared {
                 }
                 subscribed
             }
+            Topic::Commands => {
+                self.commands.join(id, in_hand_max, consumer);
+                Subscribed::new(leave)
+            }
             Topic::Presence | Topic::Events => {
                 let audience = if topic == Topic::Presence { &self.presence } else { &self.events };
                 audience.join(id, in_hand_max, consumer);
@@ -307,9 +313,10 @@ impl Shared {
                     self.main.unsubscribe(&filter);
                 }
             }
+            Topic::Commands if self.commands.leave(id) => self.main.unsubscribe(&filter),
             Topic::Presence if self.presence.leave(id) => self.main.unsubscribe(&filter),
             Topic::Events if self.events.leave(id) => self.main.unsubscribe(&filter),
-            Topic::Presence | Topic::Events => {}
+            Topic::Commands | Topic::Presence | Topic::Events => {}
         }
     }
 
@@ -364,6 +371,11 @@ impl Listener for Shared {
         match place {
             Place::Call => {
                 if let Err(envelope) = self.calls_hands.take(envelope, ack) {
+                    self.give_back(&envelope);
+                }
+            }
+            Place::Command => {
+                if let Err(envelope) = self.commands.take(envelope, ack) {
                     self.give_back(&envelope);
                 }
             }

@@ -3,6 +3,7 @@
 //! | what | subject |
 //! |---|---|
 //! | calls | `ocpp.v1.NS.call.PARTITION.TENANT.STATION`, in the queue group `workers` |
+//! | commands to wherever a station is | `ocpp.v1.NS.command.TENANT.STATION`, in the queue group `gateways` |
 //! | an inbox | `ocpp.v1.NS.inbox.ID` |
 //! | presence | `ocpp.v1.NS.presence` |
 //! | events | `ocpp.v1.NS.event.TENANT.STATION` |

@@ -125,7 +125,7 @@ impl Inner {
             subject.clear();
             reply.clear();
             self.subjects.write(to, subject);
-            let comes_back = matches!(to, Address::Call { .. } | Address::Inbox(_))
+            let comes_back = matches!(to, Address::Call { .. } | Address::Command { .. } | Address::Inbox(_))
                 && self.subjects.write_return(metadata, body, reply);
             metadata.encode_headers(&mut |name, value| writer.header(name, &percent::encode_value(value)));
             let reply = comes_back.then_some(reply.as_str());

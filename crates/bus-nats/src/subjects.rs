@@ -14,6 +14,8 @@ pub(crate) struct Subjects {
 
 /// All workers of a namespace.
 pub(crate) const GROUP: &str = "workers";
+/// All gateways of a namespace.
+const GATEWAYS: &str = "gateways";
 /// Where the owner of an inbox says that it is one.
 const OWNER: &str = "owner";
 
@@ -30,6 +32,11 @@ impl Subjects {
                 subject.push_str("call.");
                 let partition = partition(tenant, station.as_str(), self.partitions);
                 subject.push_str(itoa::Buffer::new().format(partition));
+                push_token(subject, tenant);
+                push_token(subject, station.as_str());
+            }
+            Address::Command { tenant, station } => {
+                subject.push_str("command");
                 push_token(subject, tenant);
                 push_token(subject, station.as_str());
             }
@@ -51,6 +58,7 @@ impl Subjects {
         let root = &self.root;
         match topic {
             Topic::Calls => (vec![format!("{root}call.>")], Some(GROUP)),
+            Topic::Commands => (vec![format!("{root}command.>")], Some(GATEWAYS)),
             Topic::Inbox(name) => {
                 let inbox = format!("{root}inbox.{}", percent::encode_token(name));
                 (vec![format!("{inbox}.>"), inbox], None)
@@ -176,9 +184,38 @@ mod tests {
         let call = Address::Call { tenant: "t.1".into(), station: station("RDAM|1.*") };
         assert_eq!(written(&call), format!("ocpp.v1.fleet-1.call.{partition}.t%2E1.RDAM%7C1%2E%2A"));
         assert_eq!(written(&Address::Inbox("gateway 1".into())), "ocpp.v1.fleet-1.inbox.gateway%201");
+        let command = Address::Command { tenant: "t.1".into(), station: station("CP 1") };
+        assert_eq!(written(&command), "ocpp.v1.fleet-1.command.t%2E1.CP%201");
         assert_eq!(written(&Address::Presence), "ocpp.v1.fleet-1.presence");
         let event = Address::Event { tenant: "default".into(), station: station("CP>") };
         assert_eq!(written(&event), "ocpp.v1.fleet-1.event.default.CP%3E");
+    }
+
+    #[test]
+    fn the_document_for_others_has_these_addresses_and_no_more() {
+        let document = include_str!("../../../docs/asyncapi.yaml");
+        let channels = document.lines().zip(document.lines().skip(1));
+        let documented = channels
+            .filter(|(name, _)| name.starts_with("  nats-"))
+            .filter_map(|(_, address)| address.trim().strip_prefix("address: '")?.strip_suffix('\''));
+        let (tenant, station): (ByteString, _) = ("TENANT".into(), station("STATION"));
+        let partition = partition(&tenant, station.as_str(), 256).to_string();
+        let (call, command) = (
+            Address::Call { tenant: tenant.clone(), station: station.clone() },
+            Address::Command { tenant: tenant.clone(), station: station.clone() },
+        );
+        let event = Address::Event { tenant, station };
+        let subjects = Subjects::new("NAMESPACE", 256);
+        let ours = [call, command, Address::Inbox("NAME".into()), Address::Presence, event].map(|to| {
+            let mut subject = String::new();
+            subjects.write(&to, &mut subject);
+            subject
+        });
+        let documented = documented.map(|address| {
+            let address = address.replace("{namespace}", "NAMESPACE").replace("{partition}", &partition);
+            address.replace("{tenant}", "TENANT").replace("{station}", "STATION").replace("{name}", "NAME")
+        });
+        assert_eq!(documented.collect::<Vec<_>>(), ours);
     }
 
     #[test]

@@ -30,8 +30,9 @@ pub use delivery::{
 };
 pub use recorder::Recorder;
 pub use sharing::{
-    a_call_goes_to_one_of_those_who_compete, a_consumer_that_panics_loses_only_what_it_was_given,
-    a_dropped_done_makes_room, a_dropped_subscription_gets_nothing_more, after_closing_nothing_goes,
+    a_call_goes_to_one_of_those_who_compete, a_command_to_wherever_its_station_is_goes_to_one_gateway,
+    a_consumer_that_panics_loses_only_what_it_was_given, a_dropped_done_makes_room,
+    a_dropped_subscription_gets_nothing_more, after_closing_nothing_goes,
     an_inbox_has_one_owner_until_it_lets_go, events_are_told_to_all, full_hands_are_busy,
     nobody_listening_is_told, presence_is_told_to_all,
 };
@@ -82,6 +83,7 @@ macro_rules! bus_conformance {
             order_is_kept_to_one_inbox
             a_consumer_may_publish_and_subscribe_while_it_is_given_something
             a_call_goes_to_one_of_those_who_compete
+            a_command_to_wherever_its_station_is_goes_to_one_gateway
             nobody_listening_is_told
             full_hands_are_busy
             a_dropped_done_makes_room
@@ -141,6 +143,10 @@ pub(crate) fn call(id: &str, seq: u64) -> Envelope {
 
 pub(crate) fn to_call(id: &str) -> Address {
     Address::Call { tenant: "default".into(), station: station(id) }
+}
+
+pub(crate) fn to_command(id: &str) -> Address {
+    Address::Command { tenant: "default".into(), station: station(id) }
 }
 
 pub(crate) fn to_inbox(name: &str) -> Address {

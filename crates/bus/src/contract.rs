@@ -19,6 +19,13 @@ pub enum Address {
     },
     /// To the one inbox of this name: a gateway's, a worker's or a caller's.
     Inbox(ByteString),
+    /// To one of the gateways, which passes a command on to the one that has the station: for senders that ask no directory.
+    Command {
+        /// Whose station.
+        tenant: ByteString,
+        /// Which station.
+        station: StationId,
+    },
     /// To every subscriber of presence.
     Presence,
     /// To every subscriber of events.
@@ -35,6 +42,8 @@ pub enum Address {
 pub enum Topic {
     /// Calls of all stations. Every call goes to one subscriber only: they compete.
     Calls,
+    /// Commands whose senders do not know where the station is. Every one goes to one subscriber only.
+    Commands,
     /// Everything sent to the inbox of this name. A second subscriber of one name is refused.
     Inbox(ByteString),
     /// All presence: each subscriber gets each.
@@ -254,7 +263,8 @@ impl Subscribed {
 ///   and nothing without `reply_to`. A return means that this attempt has no effect.
 /// - **At least once.** An envelope may arrive more than once, whatever the transport. Its key makes that harmless.
 /// - **Bytes.** The body arrives as it was, and the metadata equal to what was published, times in milliseconds.
-/// - **Competing.** A call goes to one of the subscribers of [`Topic::Calls`] that have room.
+/// - **Competing.** A call goes to one of the subscribers of [`Topic::Calls`] that have room, a command for
+///   [`Address::Command`] to one of those of [`Topic::Commands`].
 /// - **Inboxes.** An inbox has one owner at a time; its name is free again when the subscription has ended.
 /// - **Telling all.** Presence and events go to every subscriber that listens and has room. One that has none misses
 ///   them, and that nobody listens is no error: whoever must know keeps its own record.

@@ -431,6 +431,9 @@ macro_rules! fields {
     ($($constant:ident = $name:literal => $field:ident,)*) => {
         $(const $constant: &str = $name;)*
 
+        /// The names of all headers, in the order in which they are written.
+        pub const HEADER_NAMES: &[&str] = &[$($name,)*];
+
         #[derive(Clone, Copy, PartialEq, Eq)]
         enum Field { $($field,)* }
 

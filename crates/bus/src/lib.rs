@@ -51,7 +51,7 @@ pub use contract::{
     Subscribed, Subscription, Tells, Topic,
 };
 pub use envelope::{ConnectionKey, Envelope, Kind, Lane, Metadata, OutcomeKind, Registration};
-pub use headers::{ENVELOPE_VERSION, HeaderError};
+pub use headers::{ENVELOPE_VERSION, HEADER_NAMES, HeaderError};
 pub use memory::InProcess;
 
 /// How many partitions a station's id is spread over, unless an installation says otherwise.

@@ -41,6 +41,7 @@ struct Shared {
 struct Table {
     closed: bool,
     calls: Arc<[Arc<Member>]>,
+    commands: Arc<[Arc<Member>]>,
     presence: Arc<[Arc<Member>]>,
     events: Arc<[Arc<Member>]>,
     inboxes: HashMap<ByteString, Arc<Member>>,
@@ -156,6 +157,11 @@ impl Shared {
                 let (member, done) = self.next_with_room(&members)?;
                 member.deliver(transported(envelope)?, done);
             }
+            Address::Command { .. } => {
+                let members = self.members(|table| Arc::clone(&table.commands))?;
+                let (member, done) = self.next_with_room(&members)?;
+                member.deliver(transported(envelope)?, done);
+            }
             Address::Inbox(name) => {
                 let member = self
                     .members(|table| table.inboxes.get(name).cloned())?
@@ -248,6 +254,7 @@ impl Table {
     fn group(&mut self, topic: &Topic) -> Option<&mut Arc<[Arc<Member>]>> {
         match topic {
             Topic::Calls => Some(&mut self.calls),
+            Topic::Commands => Some(&mut self.commands),
             Topic::Presence => Some(&mut self.presence),
             Topic::Events => Some(&mut self.events),
             Topic::Inbox(_) => None,

@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     drain, housekeeping,
-    inbox::{Ear, Inbox},
+    inbox::{Ear, Exchange, Inbox},
     journal, listen,
     metrics::Metrics,
     shared::{Shared, WallClock},
@@ -101,11 +101,15 @@ impl Gateway {
         let _guard = end.clone().drop_guard();
         let inbox: Arc<dyn Consumer> = Arc::new(Inbox(Arc::downgrade(shared)));
         let ear: Arc<dyn Consumer> = Arc::new(Ear(Arc::downgrade(shared)));
-        let topics = [(Topic::Inbox(shared.name.clone()), inbox), (Topic::Presence, ear)];
+        let exchange: Arc<dyn Consumer> = Arc::new(Exchange(Arc::downgrade(shared)));
+        let topics = [
+            (Topic::Inbox(shared.name.clone()), inbox, NonZeroU32::MAX),
+            (Topic::Presence, ear, NonZeroU32::MAX),
+            (Topic::Commands, exchange, Exchange::IN_HAND_MAX),
+        ];
         let mut subscribed = Vec::with_capacity(topics.len());
-        for (topic, consumer) in topics {
-            // A consumer of ours deals with what it is given before it returns.
-            let subscription = Subscription { topic, in_hand_max: NonZeroU32::MAX };
+        for (topic, consumer, in_hand_max) in topics {
+            let subscription = Subscription { topic, in_hand_max };
             subscribed
                 .push(shared.bus.subscribe(subscription, consumer).await.map_err(StartError::Subscribe)?);
         }

@@ -7,9 +7,12 @@ use crate::{
 };
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::sync::{Arc, Weak};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Weak},
+};
 use switchboard_bus::{
-    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, presence,
+    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, PublishError, presence,
 };
 use switchboard_directory::StationKey;
 
@@ -40,6 +43,61 @@ impl Consumer for Ear {
             }
         }
         drop(done);
+    }
+}
+
+/// Takes commands whose senders do not know where their station is, and passes each on to the gateway that has it.
+#[derive(Debug)]
+pub(crate) struct Exchange(pub(crate) Weak<Shared>);
+
+impl Exchange {
+    /// How many may wait for the directory at once; what comes above waits with the broker or goes back as busy.
+    pub(crate) const IN_HAND_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
+}
+
+impl Consumer for Exchange {
+    fn deliver(&self, envelope: Envelope, done: Done) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let (Kind::Command, Some(station)) = (envelope.metadata.kind, envelope.metadata.station.clone())
+        else {
+            tracing::debug!(kind = ?envelope.metadata.kind, "it is no command to a station");
+            return;
+        };
+        let key = StationKey { tenant: envelope.metadata.tenant.clone(), station };
+        if shared.registry.find(&key).is_some() {
+            command(&shared, &key, envelope);
+            return;
+        }
+        let task = Arc::clone(&shared);
+        shared.tasks.spawn(async move {
+            pass_on(&task, &key, envelope).await;
+            drop(done);
+        });
+    }
+}
+
+/// Hands a command to the gateway that has its station. Whoever sent it is told if there is none.
+async fn pass_on(shared: &Shared, key: &StationKey, envelope: Envelope) {
+    let (metadata, is_cancellation) = (envelope.metadata.clone(), envelope.body.is_empty());
+    let outcome = match shared.directory.locate(key, shared.clock.wall_ms(now())).await {
+        Ok(Some(there)) if there.connection.gateway != shared.name => {
+            match shared.bus.publish(Address::Inbox(there.connection.gateway), envelope).await {
+                Ok(()) => return,
+                Err(PublishError::NobodyListens) => OutcomeKind::Offline,
+                Err(PublishError::Busy) => OutcomeKind::Busy,
+                // Somebody may have it.
+                Err(PublishError::Refused(_)) => OutcomeKind::Unknown,
+                Err(_) => OutcomeKind::NotSent,
+            }
+        }
+        Ok(_) => OutcomeKind::Offline,
+        Err(error) => {
+            tracing::warn!(station = %key.station, %error, "where a station is could not be learned for a command");
+            OutcomeKind::NotSent
+        }
+    };
+    if !is_cancellation && !metadata.outbox {
+        shared.tell_outcome(metadata, outcome, Bytes::new());
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{tools, wait};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -80,6 +81,16 @@ impl Charger {
         let mut command = Command::new(python);
         command.arg(tools::root().join("tests/peers").join(script)).arg(argument);
         Self::spawn(command).map(Some)
+    }
+
+    /// Starts a script in JavaScript that talks line by line and finds its packages in this folder.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_node(script: &Path, packages: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", packages).arg(script).args(arguments);
+        Self::spawn(command)
     }
 
     /// Starts a script that talks line by line.

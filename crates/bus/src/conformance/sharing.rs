@@ -1,6 +1,6 @@
 //! Who gets what, how much of it, and until when.
 
-use super::{DEADLINE, Harness, Recorder, call, publish, refused, returnable, to_call, to_inbox};
+use super::{DEADLINE, Harness, Recorder, call, publish, refused, returnable, to_call, to_command, to_inbox};
 use crate::{
     Address, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, PublishError, State, SubscribeError,
     Subscription, Tells, Topic,
@@ -12,14 +12,23 @@ use std::time::Duration;
 
 /// Each to one only, and all of them get some.
 pub async fn a_call_goes_to_one_of_those_who_compete(harness: &dyn Harness) {
+    compete(harness, &Topic::Calls, &to_call("CP001")).await;
+}
+
+/// The gateways share the commands whose senders do not know where the station is.
+pub async fn a_command_to_wherever_its_station_is_goes_to_one_gateway(harness: &dyn Harness) {
+    compete(harness, &Topic::Commands, &to_command("CP001")).await;
+}
+
+async fn compete(harness: &dyn Harness, topic: &Topic, to: &Address) {
     let gateway = harness.connect().await;
     let (first_bus, second_bus) = (harness.connect().await, harness.connect().await);
     let (first, second) = (Recorder::new(), Recorder::new());
-    let _first = first.listen(&first_bus, Topic::Calls, 1000).await;
-    let _second = second.listen(&second_bus, Topic::Calls, 1000).await;
+    let _first = first.listen(&first_bus, topic.clone(), 1000).await;
+    let _second = second.listen(&second_bus, topic.clone(), 1000).await;
     // Some brokers need many before they share fairly; none may leave one out for long.
     for seq in 0..400 {
-        publish(&gateway, to_call("CP001"), call("CP001", seq)).await;
+        publish(&gateway, to.clone(), call("CP001", seq)).await;
     }
     let wait = async {
         while first.count() + second.count() < 400 {
@@ -50,6 +59,7 @@ pub async fn nobody_listening_is_told(harness: &dyn Harness) {
     let cases = [
         (to_call("CP001"), returnable("CP001", "returns", 1)),
         (to_call("CP 1|\u{e9}.*"), journalled),
+        (to_command("CP 1|\u{e9}.*"), command.clone()),
         (to_inbox("nobody"), command),
     ];
     for (to, envelope) in cases {

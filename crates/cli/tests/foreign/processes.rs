@@ -28,6 +28,12 @@ async fn serves(test: &'static str, example: Example) -> Result<()> {
     ensure!(told["outcome"] == "answered" && told["payload"]["status"] == "Accepted", "{told}");
     let told = worker.command(name, "DataTransfer", &json!({ "vendorId": "nobody" })).await?;
     ensure!(told["outcome"] == "refused" && told["code"] == "NotImplemented", "{told}");
+    // Whichever gateway takes a command, it goes to the one that has the station.
+    let _other = place.another_gateway().await?;
+    for _ in 0..6 {
+        let told = worker.command(name, "DataTransfer", &json!({ "vendorId": "nobody" })).await?;
+        ensure!(told["outcome"] == "refused", "{told}");
+    }
     let told = worker.command("NOBODY", "Reset", &json!({ "type": "Soft" })).await?;
     ensure!(told["outcome"] == "offline", "{told}");
 
@@ -68,7 +74,7 @@ async fn is_killed(test: &'static str, example: Example) -> Result<()> {
     ensure!(place.transactions()? == [(100, None)], "{:?}", place.transactions());
     charger.does("stop", json!({ "meter": 200, "timestamp": TIME })).await?;
     ensure!(place.transactions()? == [(100, Some(200))], "{:?}", place.transactions());
-    // What is said of a command is not said by guessing: the one who came has heard of the station by its calls.
+    // The one who came has heard of the station by one call at most: it need not know where it is.
     let told = second.command("CP1", "DataTransfer", &json!({ "vendorId": "nobody" })).await?;
     ensure!(told["outcome"] == "refused", "{told}");
     Ok(())

@@ -95,6 +95,7 @@ pub(crate) struct Place {
     pub(crate) bus: String,
     pub(crate) broker: SocketAddr,
     pub(crate) namespace: String,
+    directory: String,
     pub(crate) gateway: Switchboard,
     folder: tempfile::TempDir,
 }
@@ -115,7 +116,28 @@ impl Place {
         let arguments = ["--bus", &bus, "--directory", &directory, "--namespace", &namespace];
         let gateway = Switchboard::gateway(BINARY, &arguments).await?;
         let folder = tempfile::tempdir()?;
-        Ok(Some(Self { test, example, bus, broker, namespace, gateway, folder }))
+        Ok(Some(Self { test, example, bus, broker, namespace, directory, gateway, folder }))
+    }
+
+    /// Another gateway of the same installation.
+    pub(crate) async fn another_gateway(&self) -> Result<Switchboard> {
+        let arguments = ["--bus", &self.bus, "--directory", &self.directory, "--namespace", &self.namespace];
+        Switchboard::gateway(BINARY, &arguments).await
+    }
+
+    /// A worker of ours.
+    pub(crate) async fn our_worker(&self, database: &str) -> Result<Switchboard> {
+        let arguments = [
+            "--bus",
+            &self.bus,
+            "--directory",
+            &self.directory,
+            "--namespace",
+            &self.namespace,
+            "--database",
+            database,
+        ];
+        Switchboard::worker(BINARY, &arguments).await
     }
 
     /// The worker's books.

@@ -6,16 +6,17 @@ use crate::{
 };
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use switchboard_bus::{
-    Commander, InProcess, Lane, Outcome, OutcomeKind,
+    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Lane, Metadata, Outcome,
+    OutcomeKind, Subscription, Topic,
     command::{CommandError, Options},
 };
 use switchboard_directory::{Directory as _, OutboxEntry, OutboxState};
 use switchboard_directory_postgres::{Config as Database, Postgres};
 use switchboard_gateway::Config;
 use switchboard_testkit::servers::Postgres as Server;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
 
@@ -99,6 +100,73 @@ async fn l01_s06_the_newest_connection_wins_whichever_gateway_it_comes_to() {
     present.close().await;
     until("it is gone", || one.gateway.connections() == 0).await;
     assert_eq!(reset(&commander).await.unwrap(), Outcome::Offline);
+}
+
+/// Where outcomes come to.
+struct Told(mpsc::UnboundedSender<Envelope>);
+
+impl Consumer for Told {
+    fn deliver(&self, envelope: Envelope, _done: Done) {
+        self.0.send(envelope).unwrap();
+    }
+}
+
+/// Sends a command without asking where its station is.
+async fn command_wherever_it_is(bus: &InProcess, id: &str) {
+    let mut metadata = Metadata::new(Kind::Command);
+    metadata.station = Some(key("A").station);
+    metadata.command_id = Some(id.into());
+    metadata.reply_to = Some("sender".into());
+    let to = Address::Command { tenant: tenant(), station: key("A").station };
+    bus.publish(to, Envelope::new(metadata, r#"[2,"x","ClearCache",{}]"#)).await.unwrap();
+}
+
+#[tokio::test]
+async fn s06_a_command_to_no_gateway_in_particular_goes_to_the_one_that_has_the_station() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let (one, two) = (gateway(&bus, &url, |_| {}).await, gateway(&bus, &url, |_| {}).await);
+    let _processing = one.obliging().await;
+    let mut station = two.station("A").await;
+    station.ask(HEARTBEAT).await;
+    let (told, mut outcomes) = mpsc::unbounded_channel();
+    let inbox = Subscription { topic: Topic::Inbox("sender".into()), in_hand_max: NonZeroU32::MAX };
+    let _inbox = bus.subscribe(inbox, Arc::new(Told(told))).await.unwrap();
+    let mut outcome = async |id: &str| {
+        let envelope = within("an outcome", outcomes.recv()).await.unwrap();
+        assert_eq!(envelope.metadata.command_id.as_deref(), Some(id));
+        envelope.metadata.outcome.unwrap()
+    };
+    // They take them in turn.
+    for id in ["1", "2", "3", "4"] {
+        command_wherever_it_is(&bus, id).await;
+        answer_next(&mut station).await;
+        assert_eq!(outcome(id).await, OutcomeKind::Answered);
+    }
+    // Who cannot learn where it is says so, and does not guess; who has it needs to ask nobody.
+    one.directory.fails(true);
+    let mut ends = Vec::new();
+    for id in ["5", "6"] {
+        command_wherever_it_is(&bus, id).await;
+        if ends.contains(&OutcomeKind::NotSent) {
+            answer_next(&mut station).await;
+            ends.push(outcome(id).await);
+            continue;
+        }
+        tokio::select! {
+            () = answer_next(&mut station) => ends.push(outcome(id).await),
+            end = outcome(id) => ends.push(end),
+        }
+    }
+    ends.sort_by_key(|end| end.as_str());
+    assert_eq!(ends, [OutcomeKind::Answered, OutcomeKind::NotSent]);
+    one.directory.fails(false);
+    station.close().await;
+    until("it is gone", || two.gateway.connections() == 0).await;
+    for id in ["7", "8"] {
+        command_wherever_it_is(&bus, id).await;
+        assert_eq!(outcome(id).await, OutcomeKind::Offline);
+    }
 }
 
 #[tokio::test]
