@@ -127,9 +127,15 @@ class Worker:
 
     def take(self, headers, body):
         """Takes a call. The result of the future is what to publish to its `ocpp-reply-to`: headers and body, or None."""
-        call = Call(headers, body)
+        told = Future()
+        try:
+            call = Call(headers, body)
+        except (LookupError, TypeError, ValueError):
+            # Whoever may publish there can send anything; it is dropped.
+            logging.exception("what came is no call")
+            told.set_result(None)
+            return told
         if len(self.in_hand) >= IN_HAND_MAX:
-            told = Future()
             told.set_result(self.returned(call))
             return told
         # Named in each sign of life from now on. It may be in hand twice, if its gateway was in doubt.
@@ -148,7 +154,7 @@ class Worker:
             payload = self.memory.once(call, lambda books: json.dumps(self.answer(call, books)))
             frame = None if payload is None else f"[3,{json.dumps(call.id)},{payload}]"
         except Refused as refused:
-            frame = refused.frame
+            frame = "" if call.is_send else refused.frame
         except Exception:
             logging.exception("a call of %s cannot be handled now", call.station)
             return self.returned(call)
@@ -192,8 +198,11 @@ class Worker:
 
     def hear(self, headers, body):
         """Takes what came to the inbox."""
-        if headers.get("ocpp-kind") in ("outcome", "returned"):
-            self.ended(headers.get("ocpp-command-id"), headers["ocpp-outcome"], body)
+        try:
+            if headers.get("ocpp-kind") in ("outcome", "returned"):
+                self.ended(headers["ocpp-command-id"], headers["ocpp-outcome"], body)
+        except (AttributeError, LookupError, ValueError):
+            logging.exception("what came is no outcome")
 
     def ended(self, id, outcome, body=b""):
         waiting = self.waiting.get(id)
@@ -212,12 +221,19 @@ def obey_lines(send):
 
     def read():
         for line in sys.stdin:
-            station, action, payload = line.split(maxsplit=2)
             try:
+                station, action, payload = line.split(maxsplit=2)
+                payload = json.loads(payload)
+            except ValueError:
+                logging.error('a command is STATION ACTION {"member": "value"}')
+                continue
+            try:
+                outcome = send(station, action, payload)
                 # Twice: it may wait for its turn as long as for its answer.
-                told = send(station, action, json.loads(payload)).result(2 * COMMAND_SECONDS + 5)
+                told = outcome.result(2 * COMMAND_SECONDS + 5)
             except TooLate:
                 # Its gateway may have died with it: then nobody knows whether the station acted on it.
+                outcome.cancel()
                 told = {"outcome": "unknown"}
             except Exception:
                 logging.exception("a command went nowhere")

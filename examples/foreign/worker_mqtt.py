@@ -66,8 +66,9 @@ class Participant:
             acknowledge()
 
     def answer(self, message, told, acknowledge):
-        if told is not None:
-            self.publish(message.properties.ResponseTopic, *told)
+        topic = getattr(message.properties, "ResponseTopic", None)
+        if told is not None and topic:
+            self.publish(topic, *told)
         acknowledge()
 
     def acknowledge(self, connection, message):

@@ -231,8 +231,20 @@ async function main() {
     bus.publish(`${root}.presence`, body, { headers: encoded({ ...own, "ocpp-kind": "presence" }) });
   }
 
-  const listen = (subject, use, options) =>
-    bus.subscribe(subject, { ...options, callback: (error, message) => (error ? console.error(error) : use(message)) });
+  function listen(subject, use, options) {
+    const callback = (error, message) => {
+      try {
+        if (error) {
+          throw error;
+        }
+        use(message);
+      } catch (fault) {
+        // Whoever may publish there can send anything; it is dropped.
+        console.error(fault);
+      }
+    };
+    return bus.subscribe(subject, { ...options, callback });
+  }
   listen(`${root}.inbox.${name}`, hear);
   listen(`${root}.inbox.${name}.>`, hear);
   // One group: each call goes to one worker.
@@ -248,7 +260,11 @@ async function main() {
     process.exit();
   });
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const [, station, action, payload] = line.match(/^(\S+)\s+(\S+)\s+(.*)$/);
+    const [, station, action, payload] = line.match(/^(\S+)\s+(\S+)\s+(\{.*\})$/) ?? [];
+    if (payload === undefined) {
+      console.error('a command is STATION ACTION {"member": "value"}');
+      continue;
+    }
     console.log(JSON.stringify({ station, action, ...(await command(station, action, JSON.parse(payload))) }));
   }
 }

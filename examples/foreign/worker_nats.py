@@ -28,8 +28,8 @@ async def main(options):
     bus = await nats.connect(options.url, max_reconnect_attempts=-1, reconnect_time_wait=0.5, pending_size=0)
 
     async def take(message):
-        told = await asyncio.wrap_future(worker.take(decoded(message.headers), message.data))
-        if told is not None:
+        told = await asyncio.wrap_future(worker.take(decoded(message.headers or {}), message.data))
+        if told is not None and message.reply:
             headers, body = told
             # The reply subject of a request is part of the inbox of its gateway.
             await bus.publish(message.reply, body, headers=encoded(headers))

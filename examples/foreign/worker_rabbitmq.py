@@ -53,7 +53,7 @@ class Session:
         told.add_done_callback(lambda told: self.soon(functools.partial(answer, told.result())))
 
     def answer(self, tag, queue, told):
-        if told is not None:
+        if told is not None and queue:
             headers, body = told
             self.publish("", queue, headers, body)
         # After the answer, or a crash between the two would lose both.
