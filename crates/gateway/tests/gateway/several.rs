@@ -103,11 +103,11 @@ async fn l01_s06_the_newest_connection_wins_whichever_gateway_it_comes_to() {
 }
 
 /// Where outcomes come to.
-struct Told(mpsc::UnboundedSender<Envelope>);
+struct Told(mpsc::Sender<Envelope>);
 
 impl Consumer for Told {
     fn deliver(&self, envelope: Envelope, _done: Done) {
-        self.0.send(envelope).unwrap();
+        self.0.try_send(envelope).unwrap();
     }
 }
 
@@ -129,7 +129,7 @@ async fn s06_a_command_to_no_gateway_in_particular_goes_to_the_one_that_has_the_
     let _processing = one.obliging().await;
     let mut station = two.station("A").await;
     station.ask(HEARTBEAT).await;
-    let (told, mut outcomes) = mpsc::unbounded_channel();
+    let (told, mut outcomes) = mpsc::channel(16);
     let inbox = Subscription { topic: Topic::Inbox("sender".into()), in_hand_max: NonZeroU32::MAX };
     let _inbox = bus.subscribe(inbox, Arc::new(Told(told))).await.unwrap();
     let mut outcome = async |id: &str| {
