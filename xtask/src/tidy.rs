@@ -41,6 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "messages",
             "bus",
             "bus-amqp",
+            "bus-http",
             "bus-nats",
             "bus-mqtt",
             "directory",

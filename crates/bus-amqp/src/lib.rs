@@ -114,6 +114,7 @@ impl Bus for Amqp {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: true,
+            tells_all: true,
             repeatable: true,
             body_bytes_max: Self::BODY_BYTES_MAX,
         }

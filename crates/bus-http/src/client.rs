@@ -35,6 +35,8 @@ pub(crate) enum PostError {
     Lost(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("there was no response within {}ms", .0.as_millis())]
     TimedOut(Duration),
+    #[error("it gives no sign of life any more")]
+    Silent,
 }
 
 impl Client {
@@ -91,6 +93,6 @@ impl Client {
 }
 
 /// A host that takes longer counts as not there.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// Shorter than most servers keep an idle connection.
 const IDLE_MAX: Duration = Duration::from_secs(15);

@@ -1,12 +1,11 @@
 //! What is read from a [`Connect`] once.
 
 use base64::Engine as _;
-use bytestring::ByteString;
 use http::{HeaderValue, Uri};
 use switchboard_bus::{Connect, ConnectError, Endpoint, Scheme};
 
 /// How this driver is reached.
-pub(crate) const SCHEMES: [Scheme; 2] =
+const SCHEMES: [Scheme; 2] =
     [Scheme { name: "http", port: 80, tls: false }, Scheme { name: "https", port: 443, tls: true }];
 
 /// What the URLs say. The parameters that are ours are taken off; all others belong to the function.
@@ -16,16 +15,12 @@ pub(crate) struct Config {
     pub(crate) targets: Vec<Target>,
     /// A call may be posted again although somebody may have it.
     pub(crate) idempotent: bool,
-    /// Asked for a sign of life.
-    pub(crate) health: Option<Uri>,
     /// Events are posted there.
     pub(crate) events: Option<Target>,
-    /// Other gateways, by their names.
-    pub(crate) peers: Vec<(ByteString, Target)>,
-    /// The gateway that commands are posted to.
-    pub(crate) gateway: Option<Target>,
-    /// What requests to us must carry; also what ours to peers carry.
+    /// What requests to us must carry; also what ours to other processes carry.
     pub(crate) authorization: Option<HeaderValue>,
+    /// All endpoints are reached with TLS.
+    pub(crate) tls: bool,
 }
 
 /// Somewhere to post to.
@@ -33,24 +28,24 @@ pub(crate) struct Config {
 pub(crate) struct Target {
     pub(crate) uri: Uri,
     pub(crate) authorization: Option<HeaderValue>,
+    /// Asked for a sign of life.
+    pub(crate) health: Option<Uri>,
 }
 
 impl Config {
-    pub(crate) fn read(connect: &Connect) -> Result<(Self, Vec<Endpoint>), ConnectError> {
-        let endpoints = connect.endpoints(&SCHEMES)?;
+    pub(crate) fn read(connect: &Connect) -> Result<Self, ConnectError> {
+        let endpoints = endpoints(connect)?;
         let mut config = Self {
             targets: Vec::new(),
             idempotent: false,
-            health: None,
             events: None,
-            peers: Vec::new(),
-            gateway: None,
             authorization: endpoints.first().map(authorization).transpose()?.flatten(),
+            tls: endpoints.iter().all(|endpoint| endpoint.scheme.tls),
         };
         for endpoint in &endpoints {
             config.add(endpoint)?;
         }
-        Ok((config, endpoints))
+        Ok(config)
     }
 
     fn add(&mut self, endpoint: &Endpoint) -> Result<(), ConnectError> {
@@ -63,6 +58,7 @@ impl Config {
             uri.ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
         };
         let mut rest = String::new();
+        let mut health = None;
         for (name, value) in &endpoint.query {
             let uri = || absolute(value).ok_or_else(|| fault(format!("{name}= takes a URL, or a path")));
             match name.as_str() {
@@ -70,15 +66,10 @@ impl Config {
                     self.idempotent =
                         value.parse().map_err(|_| fault("idempotent= takes true or false".into()))?;
                 }
-                "health" => self.health = Some(uri()?),
-                "events" => self.events = Some(Target { uri: uri()?, authorization: authorization.clone() }),
-                "gateway" => {
-                    self.gateway = Some(Target { uri: uri()?, authorization: authorization.clone() });
-                }
-                "peer" => {
-                    let peer = value.split_once('@').and_then(|(name, url)| Some((name, absolute(url)?)));
-                    let (peer, uri) = peer.ok_or_else(|| fault("peer= takes NAME@URL".into()))?;
-                    self.peers.push((peer.into(), Target { uri, authorization: authorization.clone() }));
+                "health" => health = Some(uri()?),
+                "events" => {
+                    self.events =
+                        Some(Target { uri: uri()?, authorization: authorization.clone(), health: None });
                 }
                 _ => {
                     let between = if rest.is_empty() { '?' } else { '&' };
@@ -89,9 +80,17 @@ impl Config {
         }
         let path = if endpoint.path.is_empty() { "/" } else { &endpoint.path };
         let uri = format!("{base}{path}{rest}").parse().map_err(|_| fault("it is no URL".into()))?;
-        self.targets.push(Target { uri, authorization });
+        self.targets.push(Target { uri, authorization, health });
         Ok(())
     }
+}
+
+/// The endpoints of a bus over HTTP.
+///
+/// # Errors
+/// When this can never work.
+pub fn endpoints(connect: &Connect) -> Result<Vec<Endpoint>, ConnectError> {
+    connect.endpoints(&SCHEMES)
 }
 
 fn authorization(endpoint: &Endpoint) -> Result<Option<HeaderValue>, ConnectError> {
@@ -111,35 +110,27 @@ fn authorization(endpoint: &Endpoint) -> Result<Option<HeaderValue>, ConnectErro
     Ok(Some(value))
 }
 
-impl Target {
-    /// One of the gateway's own paths below this.
-    pub(crate) fn below(&self, path: &str) -> Option<Self> {
-        let base = self.uri.to_string();
-        let uri = format!("{}{path}", base.trim_end_matches('/')).parse().ok()?;
-        Some(Self { uri, authorization: self.authorization.clone() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(url: &str) -> Result<Config, String> {
-        Config::read(&Connect::to(url)).map(|(config, _)| config).map_err(|error| error.to_string())
+        Config::read(&Connect::to(url)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn our_parameters_are_taken_off_and_all_others_are_the_functions() {
-        let url = "https://key@f.example/ocpp?code=a%2Fb&idempotent=true&health=/healthz&peer=gw-2@http://10.0.0.2:81&x=1";
-        let config = read(url).unwrap();
-        assert_eq!(config.targets[0].uri, "https://f.example:443/ocpp?code=a%2Fb&x=1");
-        assert_eq!(config.targets[0].authorization.as_ref().unwrap(), "Bearer key");
-        assert!(config.idempotent);
-        assert_eq!(config.health.unwrap(), "https://f.example:443/healthz");
-        assert_eq!(
-            (&*config.peers[0].0, config.peers[0].1.uri.to_string()),
-            ("gw-2", "http://10.0.0.2:81/".into())
-        );
+        let config =
+            read("https://key@f.example/ocpp?code=a%2Fb&idempotent=true&health=/healthz&x=1").unwrap();
+        let target = &config.targets[0];
+        assert_eq!(target.uri, "https://f.example:443/ocpp?code=a%2Fb&x=1");
+        assert_eq!(target.authorization.as_ref().unwrap(), "Bearer key");
+        assert!(config.idempotent && config.tls);
+        assert_eq!(target.health.as_ref().unwrap(), "https://f.example:443/healthz");
+        // Each has a health of its own.
+        let config = read("http://a:1/ocpp?health=/well,b:2").unwrap();
+        assert_eq!(config.targets[1].uri, "http://b:2/ocpp");
+        assert_eq!(config.targets[1].health.as_ref().unwrap(), "http://b:2/well");
     }
 
     #[test]
@@ -148,7 +139,6 @@ mod tests {
             ("nats://f", "http:// or https://"),
             ("http://f?idempotent=maybe", "true or false"),
             ("http://f?health=ftp://x", "takes a URL"),
-            ("http://f?peer=http://x", "NAME@URL"),
         ] {
             let error = read(url).unwrap_err();
             assert!(error.contains(reason), "{url}: {error}");

@@ -1,9 +1,10 @@
 //! The bus over HTTP: the gateway posts a call to a function and takes the response for the answer; whoever commands a
-//! station posts that to a gateway and waits for the response. It knows nothing of OCPP's payloads and stores nothing.
+//! station posts that to its gateway and waits for the response. It knows nothing of OCPP's payloads and stores nothing.
 //!
-//! Two ends, as HTTP has them: [`Http`] on the side of the gateways, with the [`Door`] that others post to, and
-//! [`Function`] on the side of processing, which makes a bus for workers out of requests that come in. Both hold an
-//! in-process bus for whoever is in the same process, and reach others with requests.
+//! [`Http`] is both ends. What is posted goes to the endpoints of the URL: calls. What is posted to us, if we
+//! [listen](Http::listen), goes to whoever subscribed in this process: calls to workers, all else to the inbox that it
+//! names. Nobody keeps a list of inboxes: the name of one that others can reach says where it is,
+//! `gateway-1@http://10.0.0.1:8183` ([`name_at`]), and the directory gives out such names with the stations.
 //!
 //! ```no_run
 //! use switchboard_bus::Connect;
@@ -11,23 +12,29 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A gateway's: it posts calls.
 //! let bus = Http::connect(Connect::to("https://functions.example/ocpp?idempotent=true&health=/healthz"))?;
+//! // A function's: a worker that subscribes to it is given what is posted here.
+//! let listener = std::net::TcpListener::bind("127.0.0.1:8090")?;
+//! let function = Http::listen(Connect::to("http://127.0.0.1:8090/ocpp"), listener)?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod bus;
+mod calls;
 mod client;
 mod config;
 mod door;
-mod function;
-mod gateway;
 mod headers;
+mod place;
 mod server;
 mod tls;
+mod waits;
 
-pub use door::Door;
-pub use function::Function;
-pub use gateway::Http;
+pub use bus::Http;
+pub use config::endpoints;
+pub use place::name_at;
 
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -13,16 +13,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// Takes connections until told otherwise; then each finishes the request that it is at.
+/// Takes connections until told otherwise; then each finishes the request that it is at. `connections` has them all.
 pub(crate) async fn serve<F>(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     closed: CancellationToken,
+    connections: TaskTracker,
     answer: impl Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = Answer> + Send + 'static,
@@ -44,30 +49,51 @@ pub(crate) async fn serve<F>(
             tracing::debug!(%error, "a connection was gone when it was taken");
             continue;
         }
-        let (answer, closed) = (Arc::clone(&answer), closed.clone());
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answered = answer(request, peer);
-                async move { Ok::<_, Infallible>(answered.await) }
-            });
-            let mut connection = pin!(
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADERS_MAX)
-                    .serve_connection(TokioIo::new(stream), service)
-            );
-            let ended = match closed.run_until_cancelled(connection.as_mut()).await {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+        let (answer, closed, tls) = (Arc::clone(&answer), closed.clone(), tls.clone());
+        connections.spawn(async move {
+            match tls {
+                None => converse(TokioIo::new(stream), peer, &closed, answer).await,
+                Some(tls) => {
+                    let shaking =
+                        closed.run_until_cancelled(tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)));
+                    match shaking.await {
+                        Some(Ok(Ok(stream))) => converse(TokioIo::new(stream), peer, &closed, answer).await,
+                        Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+                        Some(Err(_)) | None => {}
+                    }
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended");
             }
             drop(permit);
         });
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse<S, A, F>(stream: TokioIo<S>, peer: SocketAddr, closed: &CancellationToken, answer: Arc<A>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(Request<Incoming>, SocketAddr) -> F,
+    F: Future<Output = Answer>,
+{
+    let service = service_fn(move |request| {
+        let answered = answer(request, peer);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_MAX)
+            .serve_connection(stream, service)
+    );
+    let ended = match closed.run_until_cancelled(connection.as_mut()).await {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
     }
 }
 
@@ -94,5 +120,7 @@ pub(crate) fn is_allowed(headers: &HeaderMap, peer: SocketAddr, wanted: Option<&
 
 /// Connections at once; more wait to be taken.
 const CONNECTIONS_MAX: usize = 4096;
+/// A handshake takes less.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A request's headers are there sooner.
 const HEADERS_MAX: Duration = Duration::from_secs(30);

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use switchboard_bus::{ConnectError, Tls};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig, crypto};
 
 /// With ring, since it builds everywhere; a process may have installed another provider for the rest of it.
 pub(crate) fn client_config(files: &Tls) -> Result<ClientConfig, ConnectError> {
@@ -22,6 +23,20 @@ pub(crate) fn client_config(files: &Tls) -> Result<ClientConfig, ConnectError> {
         }
         _ => Ok(builder.with_no_client_auth()),
     }
+}
+
+/// What we show to those who come to us; none if there is no certificate, and TLS ends elsewhere.
+pub(crate) fn acceptor(files: &Tls) -> Result<Option<TlsAcceptor>, ConnectError> {
+    let (Some(certificate), Some(key)) = (&files.certificate_file, &files.key_file) else { return Ok(None) };
+    let driver = |error: Error| ConnectError::Driver(error.into());
+    let fault = |source| ConnectError::File { path: key.clone(), source };
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(error.into()))?;
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config =
+        builder.map_err(driver)?.with_no_client_auth().with_single_cert(chain, key).map_err(driver)?;
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
 /// Those of the system, and those of the file. There may be none where nothing is reached with TLS.

@@ -170,6 +170,7 @@ impl Bus for Bare {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
+            tells_all: false,
             repeatable: self.0.is_idempotent,
             body_bytes_max: Self::BODY_BYTES_MAX,
         }

@@ -150,6 +150,7 @@ impl Bus for Mqtt {
             exclusive_inboxes: main.tells_nobody_listens(),
             keeps_order: true,
             redelivers: false,
+            tells_all: true,
             repeatable: true,
             body_bytes_max: Self::BODY_BYTES_MAX.min(room.saturating_sub(HEADERS_BYTES_MAX).max(room / 2)),
         }

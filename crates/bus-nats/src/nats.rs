@@ -92,6 +92,7 @@ impl Bus for Nats {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
+            tells_all: true,
             repeatable: true,
             body_bytes_max: self.0.body_bytes_max(),
         }

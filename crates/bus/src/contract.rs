@@ -158,6 +158,9 @@ pub struct Capabilities {
     pub keeps_order: bool,
     /// An envelope in the hands of a consumer that died is given to another without our doing.
     pub redelivers: bool,
+    /// Presence, events and commands to wherever a station is reach subscribers in other processes, too; else only those in
+    /// the publisher's.
+    pub tells_all: bool,
     /// Whoever takes calls knows a repeat by its key, so that one which nobody answers may be handed over again. Where
     /// that is not so, a call that somebody may have is not.
     pub repeatable: bool,
@@ -266,7 +269,8 @@ impl Subscribed {
 /// - **Competing.** A call goes to one of the subscribers of [`Topic::Calls`] that have room, a command for
 ///   [`Address::Command`] to one of those of [`Topic::Commands`].
 /// - **Inboxes.** An inbox has one owner at a time; its name is free again when the subscription has ended.
-/// - **Telling all.** Presence and events go to every subscriber that listens and has room. One that has none misses
+/// - **Telling all.** Presence and events go to every subscriber that listens and has room, as far as
+///   [`Capabilities::tells_all`] says. One that has none misses
 ///   them, and that nobody listens is no error: whoever must know keeps its own record.
 /// - **Order.** As [`Capabilities::keeps_order`] says, per publisher and address; none across addresses.
 /// - **Back-pressure.** No consumer has more than [`Subscription::in_hand_max`] envelopes in hand. `publish` does not

@@ -117,6 +117,7 @@ impl Bus for InProcess {
             exclusive_inboxes: true,
             keeps_order: true,
             redelivers: false,
+            tells_all: true,
             repeatable: true,
             body_bytes_max: Self::BODY_BYTES_MAX,
         }

@@ -69,7 +69,9 @@ pub(crate) enum Do {
         switchboard worker --bus nats://a:4222,nats://b:4222 --directory postgres://db/switchboard --database postgres://db/books\n      \
         any number of them, which share their books\n  \
         switchboard worker --config /etc/switchboard.toml --admin-listen 127.0.0.1:8183\n      \
-        beside a gateway on one machine: each has an admin port\n\n\
+        beside a gateway on one machine: each has an admin port\n  \
+        switchboard worker --bus http://127.0.0.1:8090/ocpp --directory postgres://127.0.0.1/switchboard\n      \
+        as an HTTP function; the gateway has --bus 'http://127.0.0.1:8090/ocpp?idempotent=true&health=/ocpp'\n\n\
         Workers come and go as they like: what one had in hand is handed to another, and has its effect once. What is away at\n\
         the start is waited for; /readyz of the admin port says what."
     )]

@@ -242,7 +242,8 @@ their own, every two of them over a line that can be cut, held up or slowed down
 go out to them all the time. Then something dies. Afterwards the stations' own books are compared, by SQL, with those of the
 central system, and what senders of commands were told with what stations got. In bare mode there are functions of others
 instead of workers, which keep their effects in a file that none of them owns; what is promised there is less, and said in
-[bare-mode.md](bare-mode.md).
+[bare-mode.md](bare-mode.md). Over HTTP there is no broker: *gateway and broker* are the lines over which gateways post calls to
+workers, *workers and broker* those over which workers post commands to gateways.
 
 - *lost*: answered and not in the books, or never answered.
 - *doubled*: one message and two effects, or a command that a station got twice.

@@ -2,8 +2,8 @@
 //!
 //! It knows the product only from outside: the command line, HTTP and the socket. [`Switchboard`] is a running server,
 //! [`RawStation`] a socket that sends what it is told, [`Charger`] a station made of somebody else's software,
-//! [`Central`] a central system made of such, [`Proxy`] a line that can be cut or held up, and [`TlsFront`] one that is
-//! encrypted. [`chaos`] is the kill matrix.
+//! [`Central`] a central system made of such, [`Proxy`] a line that can be cut or held up, [`TlsFront`] one that is
+//! encrypted, and [`Certificates`] are files for those that encrypt by themselves. [`chaos`] is the kill matrix.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests run in real time and are told by the environment what is there"

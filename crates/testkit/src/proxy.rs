@@ -25,6 +25,8 @@ struct Line {
     held: bool,
     /// The same for what those say who have come, while they are still told what the server says.
     comers_held: bool,
+    /// The same for what the server says, while it is still told what they say.
+    server_held: bool,
     /// Whoever comes is sent away.
     refused: bool,
     /// How much later bytes arrive.
@@ -73,6 +75,11 @@ impl Proxy {
         self.line.send_modify(|line| line.comers_held = held);
     }
 
+    /// Keeps back what the server says, or lets it go on. What others say still reaches it.
+    pub fn hold_what_servers_say(&self, held: bool) {
+        self.line.send_modify(|line| line.server_held = held);
+    }
+
     /// Cuts all connections that there are. New ones are passed on again.
     pub fn cut(&self) {
         self.line.send_modify(|line| line.cuts += 1);
@@ -110,7 +117,9 @@ async fn connect(comer: TcpStream, server: SocketAddr, lines: Arc<watch::Sender<
     tokio::spawn(pass_on(from_comer, to_server, lines.subscribe(), cuts, |line| {
         line.held || line.comers_held
     }));
-    tokio::spawn(pass_on(from_server, to_comer, lines.subscribe(), cuts, |line| line.held));
+    tokio::spawn(pass_on(from_server, to_comer, lines.subscribe(), cuts, |line| {
+        line.held || line.server_held
+    }));
 }
 
 async fn pass_on(

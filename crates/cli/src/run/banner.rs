@@ -40,6 +40,9 @@ fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
     if settings.bus != BusPlace::Embedded {
         line("bus", settings.bus.to_string());
     }
+    if let Some(bus) = addresses.bus {
+        line("the bus reaches it at", bus.to_string());
+    }
     if let Some(directory) = &settings.directory {
         line("directory", directory.to_string());
     }
@@ -118,6 +121,7 @@ mod tests {
             stations: Some(settings.listen),
             api: Some(settings.api_listen),
             admin: settings.admin_listen,
+            bus: None,
         };
         let usual = text(Role::Run, &settings, &addresses);
         assert!(usual.contains("switchboard stations\n") && usual.contains("DEMO001 to DEMO005"), "{usual}");

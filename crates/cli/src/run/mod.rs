@@ -167,13 +167,13 @@ impl Running {
         stop: CancellationToken,
     ) -> Result<Option<Self>, Failure> {
         let readiness = Readiness::default();
-        let name = bus::participant(role, &settings);
         // What is in files of this machine comes first: who has them says more than whose ports they are.
         let file = directory::open_file(&settings).await?;
         store::make_folder(&settings.data_dir)?;
         let data_dir = std::fs::canonicalize(&settings.data_dir)?;
         let books = if role.has_processing() { Some(processing::open_books(&settings).await?) } else { None };
-        let (bound, addresses) = Ports::bind(role, &settings).await?;
+        let (mut bound, addresses) = Ports::bind(role, &settings).await?;
+        let name = bus::participant(role, &settings, addresses.bus);
         let metrics = Arc::new(OnceLock::new());
         let watched = Watched::default();
         let mut front_ends =
@@ -202,13 +202,17 @@ impl Running {
             file.raise_generations(books.generation_max().await.context("the books cannot be read")?);
         }
         front_ends.push(directory::watch(&opened, &readiness));
-        let bus = bus::open(&settings, &name)?;
+        let opened_bus = bus::open(&settings, &name, bound.bus.take())?;
+        let bus = Arc::clone(&opened_bus.bus);
         if !readiness::bus_is_there(&*bus, &settings.bus.to_string(), &readiness, &stop).await
             || directory::agree(role, &settings, &*directory, &readiness, &stop).await?.is_none()
         {
             return Ok(None);
         }
 
+        if role.has_stations() {
+            opened_bus.obey(&name, &directory).await?;
+        }
         let ground = Ground { role, settings, name, data_dir, bus, directory, readiness };
         let mut registry = Registry::default();
         let mut processing = match books {

@@ -17,6 +17,8 @@ pub(super) struct Ports {
     pub(super) api: Option<TcpListener>,
     /// For health and metrics.
     pub(super) admin: TcpListener,
+    /// For the others of a bus over HTTP.
+    pub(super) bus: Option<TcpListener>,
 }
 
 /// The addresses that were bound.
@@ -28,6 +30,8 @@ pub(crate) struct Addresses {
     pub(crate) api: Option<SocketAddr>,
     /// For health and metrics.
     pub(crate) admin: SocketAddr,
+    /// For the others of a bus over HTTP.
+    pub(crate) bus: Option<SocketAddr>,
 }
 
 impl Ports {
@@ -39,11 +43,20 @@ impl Ports {
         let stations = bind(role.has_stations(), "--listen", settings.listen).await?;
         let api = bind(role.has_processing(), "--api-listen", settings.api_listen).await?;
         let admin = listen::bind("--admin-listen", settings.admin_listen).await?;
+        let bus = match settings.bus_listens_at(role) {
+            Some(Ok(address)) => Some(listen::bind("--bus-listen", address).await?),
+            // Checked before anything was begun.
+            Some(Err(_)) | None => None,
+        };
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-        let addresses =
-            Addresses { stations: address(&stations)?, api: address(&api)?, admin: admin.local_addr()? };
-        Ok((Self { stations, api, admin }, addresses))
+        let addresses = Addresses {
+            stations: address(&stations)?,
+            api: address(&api)?,
+            admin: admin.local_addr()?,
+            bus: address(&bus)?,
+        };
+        Ok((Self { stations, api, admin, bus }, addresses))
     }
 }
 
@@ -54,6 +67,7 @@ impl Addresses {
             "stations": self.stations.map(|address| address.to_string()),
             "api": self.api.map(|address| address.to_string()),
             "admin": self.admin.to_string(),
+            "bus": self.bus.map(|address| address.to_string()),
             "pid": std::process::id(),
         });
         let mut name = path.as_os_str().to_owned();

@@ -193,7 +193,8 @@ impl Processing {
         };
         let locations = Arc::new(Locations::new(Arc::clone(directory)));
         let commander = async |purpose: &str| {
-            let inbox = format!("{name}-{purpose}");
+            // The name comes last: over HTTP it says where the inbox is.
+            let inbox = format!("{purpose}-of-{name}");
             let commander = Commander::new(Arc::clone(bus), inbox, Arc::clone(&locations) as _).await;
             // C12, also for commands that no handler sent.
             commander.map(|commander| commander.judging(switchboard_worker::unfit_answer))

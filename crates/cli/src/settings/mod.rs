@@ -6,6 +6,7 @@
 mod advice;
 mod choices;
 mod fault;
+mod http;
 mod places;
 mod reference;
 mod resolve;
@@ -45,6 +46,10 @@ pub(crate) struct Settings {
     pub(crate) bus: BusPlace,
     /// As whom it is reached.
     pub(crate) bus_access: Access,
+    /// Where others reach this process on a bus over HTTP; nobody said: as the role wants it.
+    pub(crate) bus_listen: Option<SocketAddr>,
+    /// The URL that leads there; nobody said: that address itself.
+    pub(crate) bus_advertise: Option<String>,
     /// Where stations are, where their accounts are, and what is kept for them; none: in the data directory.
     pub(crate) directory: Option<DirectoryPlace>,
     /// As whom it is reached.
@@ -101,6 +106,8 @@ impl Default for Settings {
             ports_file: None,
             bus: BusPlace::Embedded,
             bus_access: Access::default(),
+            bus_listen: None,
+            bus_advertise: None,
             directory: None,
             directory_access: Access::default(),
             database: None,
@@ -162,11 +169,27 @@ impl Settings {
                 ),
             ));
         }
-        let listeners =
-            [("listen", self.listen), ("api.listen", self.api_listen), ("admin.listen", self.admin_listen)];
+        if good("bus")
+            && good("bus_listen")
+            && (self.bus_listen.is_some() || self.bus_advertise.is_some())
+            && !matches!(self.bus, BusPlace::Broker(Engine::Http, _))
+        {
+            let place = if self.bus_listen.is_some() { "bus_listen" } else { "bus_advertise" };
+            faults.push(Fault::new(
+                place,
+                format!("is for a bus over http:// only, and the bus is {}: leave it away", self.bus),
+            ));
+        }
+        let listeners = [
+            ("listen", Some(self.listen)),
+            ("api.listen", Some(self.api_listen)),
+            ("admin.listen", Some(self.admin_listen)),
+            ("bus_listen", self.bus_listen),
+        ];
         for (index, (path, address)) in listeners.iter().enumerate() {
+            let Some(address) = address else { continue };
             for (other, taken) in &listeners[..index] {
-                if good(path) && good(other) && address.port() != 0 && address == taken {
+                if good(path) && good(other) && address.port() != 0 && Some(*address) == *taken {
                     faults.push(Fault::new(*path, format!("{address} is the address of {other} already")));
                 }
             }

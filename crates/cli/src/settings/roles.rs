@@ -122,6 +122,7 @@ impl Settings {
                 );
             }
         }
+        faults.extend(self.http_faults(role));
         faults
     }
 }
@@ -170,6 +171,13 @@ mod tests {
                 none,
             ),
             ("no disk for commands", Role::Worker, &[nats, ("directory", "nats://a/B")], &["directory"]),
+            ("a function", Role::Worker, &[("bus", "http://127.0.0.1:8090/ocpp"), postgres], none),
+            (
+                "a function that anybody reaches",
+                Role::Worker,
+                &[("bus", "http://10.0.0.9:8090/ocpp"), postgres],
+                &["bus_password"],
+            ),
             ("no disk at all", Role::Run, &[("directory", "nats://a/B")], &["directory", "directory"]),
         ] {
             assert_eq!(places(flags, role), expected, "{name}");

@@ -110,7 +110,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting!("data_dir", data_dir: PathBuf,
         "The directory for everything durable. It belongs to one process at a time."),
     setting!("bus", bus: BusPlace,
-        "What carries calls between gateways and workers: embedded: within one process, or a broker's URL, several endpoints with commas between them. mqtt: ?mode=bare carries raw frames for functions that were written for AWS IoT Core."),
+        "What carries calls between gateways and workers: embedded: within one process, or a broker's URL, several endpoints with commas between them. http: the URL of the function that calls are posted to; for a worker, which is one, it says where to listen. mqtt: ?mode=bare carries raw frames for functions that were written for AWS IoT Core."),
     setting!("bus_ca_file", bus_access.ca_file: PathBuf,
         "Whom to trust as the broker besides the authorities of the system: certificates in PEM."),
     setting!("bus_certificate_file", bus_access.certificate_file: PathBuf,
@@ -121,6 +121,10 @@ pub(crate) const TABLE: &[Setting] = &[
         "Our name at the broker, where the URL has none."),
     setting!("bus_password", bus_access.password: Password,
         "Our password at the broker, where the URL has none."),
+    setting!("bus_listen", bus_listen: SocketAddr,
+        "Over http:// only: where the others of the bus reach this process: a worker for calls, a gateway for commands. On any but a loopback address the bus must have credentials. With an https:// bus and bus_certificate_file it is served with TLS. Port 0 takes a free one. Not set: for a worker host and port of the bus, for a gateway 127.0.0.1:8183."),
+    setting!("bus_advertise", bus_advertise: String, where is_url, "a URL such as http://10.0.0.1:8183",
+        "The URL by which the others of the bus reach what bus_listen is, for this process alone: not that of a load balancer. The directory gives it out with the name of the gateway. Not set: the address of bus_listen."),
     setting!("directory", directory: DirectoryPlace,
         "Where is kept which gateway has which station, who may connect, and what waits for stations. sqlite:PATH belongs to one process; postgres://HOST/DATABASE and nats://HOST/BUCKET are shared by all. NATS keeps neither commands nor the journal. Not set: directory.sqlite3 in the data directory."),
     setting!("directory_ca_file", directory_access.ca_file: PathBuf,
@@ -150,7 +154,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting!("partitions", partitions: u16, where is_partitions, "a power of two from 1 to 32768",
         "Over how many partitions the stations are spread on the bus. The same for all processes of a namespace, and fixed once it was used."),
     setting!("ports_file", ports_file: PathBuf,
-        "A file to write once all ports are bound: a JSON object with the addresses of stations, api and admin. For scripts that use port 0."),
+        "A file to write once all ports are bound: a JSON object with the addresses of stations, api, admin and, over http://, bus. For scripts that use port 0."),
     setting!("demo", demo: u32, in 0, 1000,
         "How many simulated stations to start with the process, DEMO001 and so on."),
     setting!("demo_speed", demo_speed: f64, in 0.1, 10_000.0,
@@ -269,6 +273,7 @@ pub(crate) const TABLE: &[Setting] = &[
         "The same for 2.x, where the specification wants it."),
 ];
 
+use super::http::is_url;
 use super::places::{Password, is_partitions};
 use super::{BusPlace, DatabasePlace, Directives, DirectoryPlace, LogFormat, Secret, Size};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};

@@ -17,12 +17,12 @@ pub(super) async fn start(servers: &mut Servers, binary: &Path, gateways: usize)
     let broker = servers.broker(Bus::Bare)?.address();
     let limits = CloudLimits::before(broker).await?;
     let lines = Lines {
-        gateway_broker: Proxy::to(limits.address()).await?,
-        worker_broker: Proxy::to(broker).await?,
-        gateway_directory: Proxy::to(database).await?,
+        gateway_broker: vec![Proxy::to(limits.address()).await?],
+        worker_broker: vec![Proxy::to(broker).await?],
+        gateway_directory: vec![Proxy::to(database).await?],
         // Functions have neither.
-        worker_directory: Proxy::to(database).await?,
-        worker_database: Proxy::to(database).await?,
+        worker_directory: vec![Proxy::to(database).await?],
+        worker_database: vec![Proxy::to(database).await?],
     };
     let process = |words: &[&str]| -> Result<Server> {
         let mut process = Server::prepare("function", python.clone())?;
@@ -35,7 +35,7 @@ pub(super) async fn start(servers: &mut Servers, binary: &Path, gateways: usize)
     let mut rule = process(&["rule", &broker.to_string()])?;
     let store = rule.folder().join("store.db");
     for _ in 0..WORKERS {
-        let line = lines.worker_broker.address().to_string();
+        let line = lines.worker_broker[0].address().to_string();
         functions.push(process(&["function", &line, &store.display().to_string()])?);
     }
     rule.arguments.extend(functions.iter().map(|function| function.address().to_string()));
@@ -50,8 +50,9 @@ pub(super) async fn start(servers: &mut Servers, binary: &Path, gateways: usize)
         beside: vec![rule],
         limits: Some(limits),
     };
-    let bus = format!("mqtt://{}?mode=bare", lines.gateway_broker.address());
-    let directory = directory.replace(&database.to_string(), &lines.gateway_directory.address().to_string());
+    let bus = format!("mqtt://{}?mode=bare", lines.gateway_broker[0].address());
+    let directory =
+        directory.replace(&database.to_string(), &lines.gateway_directory[0].address().to_string());
     for number in 0..gateways {
         let stations = free_address()?;
         // Client ids are made of both: several cells and gateways on one broker need their own.

@@ -10,6 +10,7 @@ mod findings;
 mod fleet;
 mod functions;
 mod orders;
+mod roads;
 #[cfg(test)]
 mod self_test;
 mod site;
@@ -178,21 +179,21 @@ async fn befall(servers: &mut Servers, site: &mut Site, cell: &Cell) -> Result<(
             Ok(())
         }
         Fault::Cut(pair) => {
-            site.line(pair)?.refuse(true);
+            site.lines(pair)?.iter().for_each(|line| line.refuse(true));
             sleep(cell::BROKEN).await;
-            site.line(pair)?.refuse(false);
+            site.lines(pair)?.iter().for_each(|line| line.refuse(false));
             Ok(())
         }
         Fault::Hold(pair) => {
-            site.line(pair)?.hold(true);
+            site.lines(pair)?.iter().for_each(|line| line.hold(true));
             sleep(cell::BROKEN).await;
-            site.line(pair)?.hold(false);
+            site.lines(pair)?.iter().for_each(|line| line.hold(false));
             Ok(())
         }
         Fault::Delay(pair) => {
-            site.line(pair)?.delay(cell::DELAY);
+            site.lines(pair)?.iter().for_each(|line| line.delay(cell::DELAY));
             sleep(cell::SLOW).await;
-            site.line(pair)?.delay(Duration::ZERO);
+            site.lines(pair)?.iter().for_each(|line| line.delay(Duration::ZERO));
             Ok(())
         }
         Fault::DirectoryRestart => {

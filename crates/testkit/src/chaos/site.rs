@@ -1,6 +1,7 @@
 //! The processes of one cell, and the lines between them.
 
 use super::cell::{Bus, Pair};
+use super::roads::Roads;
 use crate::servers::{Mosquitto, Nats, Postgres, RabbitMq, Server, free_address};
 use crate::{CloudLimits, Proxy, http, tools, wait};
 use anyhow::{Context, Result, bail};
@@ -45,14 +46,14 @@ pub(super) enum Books {
     File(PathBuf),
 }
 
-/// Every pair has a line of its own.
+/// Every pair has a line of its own, or several.
 #[derive(Debug)]
 pub(super) struct Lines {
-    pub(super) gateway_broker: Proxy,
-    pub(super) worker_broker: Proxy,
-    pub(super) gateway_directory: Proxy,
-    pub(super) worker_directory: Proxy,
-    pub(super) worker_database: Proxy,
+    pub(super) gateway_broker: Vec<Proxy>,
+    pub(super) worker_broker: Vec<Proxy>,
+    pub(super) gateway_directory: Vec<Proxy>,
+    pub(super) worker_directory: Vec<Proxy>,
+    pub(super) worker_database: Vec<Proxy>,
 }
 
 /// Workers of a cell, or functions.
@@ -182,21 +183,15 @@ impl Site {
         });
         let databases =
             (servers.directory()?.address(), servers.books.as_ref().context("there are no books")?.address());
-        let broker = servers.broker(bus)?.address();
-        let lines = Lines {
-            gateway_broker: Proxy::to(broker).await?,
-            worker_broker: Proxy::to(broker).await?,
-            gateway_directory: Proxy::to(databases.0).await?,
-            worker_directory: Proxy::to(databases.0).await?,
-            worker_database: Proxy::to(databases.1).await?,
+        let roads = match bus {
+            Bus::Http => Roads::over_http(gateways).await?,
+            _ => Roads::over_broker(bus, servers.broker(bus)?.address(), gateways).await?,
         };
+        let gateway_directory = Proxy::to(databases.0).await?;
+        let worker_directory = Proxy::to(databases.0).await?;
+        let worker_database = Proxy::to(databases.1).await?;
         let through = |url: &str, server: SocketAddr, line: &Proxy| {
             url.replace(&server.to_string(), &line.address().to_string())
-        };
-        let bus_url = |line: &Proxy| match bus {
-            Bus::Nats => format!("nats://{}", line.address()),
-            Bus::Amqp => format!("amqp://guest:guest@{}/%2f", line.address()),
-            _ => format!("mqtt://{}", line.address()),
         };
         let namespace = servers.namespace();
         let name = books.rsplit('/').next().unwrap_or_default().to_owned();
@@ -211,15 +206,17 @@ impl Site {
             beside: Vec::new(),
             limits: None,
         };
-        for number in 0..WORKERS {
+        for (number, flags) in roads.worker_flags.iter().enumerate() {
             let api = free_address()?;
             let mut worker = role(binary, "worker", &namespace)?;
             worker.arguments.extend(words(&[
-                ("--bus", &bus_url(&lines.worker_broker)),
-                ("--directory", &through(&directory, databases.0, &lines.worker_directory)),
-                ("--database", &through(&books, databases.1, &lines.worker_database)),
+                ("--directory", &through(&directory, databases.0, &worker_directory)),
+                ("--database", &through(&books, databases.1, &worker_database)),
                 ("--api-listen", &api.to_string()),
             ]));
+            worker
+                .arguments
+                .extend(flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]));
             if let (0, Some(hours)) = (number, odd_clock) {
                 worker.variables.push(("LD_PRELOAD", fake_time()?));
                 worker.variables.push(("FAKETIME", format!("{}{hours}h", if hours > 0 { "+" } else { "" })));
@@ -230,22 +227,30 @@ impl Site {
             site.workers.push(worker);
             site.apis.push(api);
         }
-        for number in 0..gateways {
+        for (number, flags) in roads.gateway_flags.iter().enumerate() {
             let stations = free_address()?;
             let mut gateway = role(binary, "gateway", &namespace)?;
             gateway.arguments.extend(words(&[
-                ("--bus", &bus_url(&lines.gateway_broker)),
-                ("--directory", &through(&directory, databases.0, &lines.gateway_directory)),
+                ("--directory", &through(&directory, databases.0, &gateway_directory)),
                 ("--gateway-id", &format!("g{number}")),
                 ("--listen", &stations.to_string()),
             ]));
+            gateway
+                .arguments
+                .extend(flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]));
             site.gateways.push(gateway);
             site.stations.push(stations);
         }
         for process in site.workers.iter_mut().chain(&mut site.gateways) {
             process.start().await?;
         }
-        site.lines = Some(lines);
+        site.lines = Some(Lines {
+            gateway_broker: roads.gateways,
+            worker_broker: roads.workers,
+            gateway_directory: vec![gateway_directory],
+            worker_directory: vec![worker_directory],
+            worker_database: vec![worker_database],
+        });
         site.wait_until_ready().await?;
         Ok(site)
     }
@@ -284,8 +289,8 @@ impl Site {
         Ok(())
     }
 
-    /// The line between two.
-    pub(super) fn line(&self, pair: Pair) -> Result<&Proxy> {
+    /// The lines between two.
+    pub(super) fn lines(&self, pair: Pair) -> Result<&[Proxy]> {
         let lines = self.lines.as_ref().context("there are no lines within one process")?;
         Ok(match pair {
             Pair::GatewayBroker => &lines.gateway_broker,
