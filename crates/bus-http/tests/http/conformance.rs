@@ -45,14 +45,22 @@ impl Bus for Placed {
 
     fn subscribe(
         &self,
-        mut subscription: Subscription,
+        subscription: Subscription,
         consumer: Arc<dyn Consumer>,
     ) -> BoxFuture<'_, Result<Subscribed, SubscribeError>> {
-        if let Topic::Inbox(name) = &mut subscription.topic {
-            let placed = name_at(name, &self.url);
-            self.directory.lock().unwrap().insert(std::mem::replace(name, placed.clone()), placed);
-        }
-        self.bus.subscribe(subscription, consumer)
+        let Topic::Inbox(name) = &subscription.topic else {
+            return self.bus.subscribe(subscription, consumer);
+        };
+        let placed = name_at(name, &self.url);
+        self.directory.lock().unwrap().insert(name.clone(), placed.clone());
+        let topic = Topic::Inbox(placed);
+        let elsewhere = Subscription { topic, in_hand_max: subscription.in_hand_max };
+        Box::pin(async move {
+            // Others find it by the one name. The other one is what stands in `reply_to`, for what comes as a response.
+            let here = self.bus.subscribe(subscription, Arc::clone(&consumer)).await?;
+            let elsewhere = self.bus.subscribe(elsewhere, consumer).await?;
+            Ok(Subscribed::new(move || drop((here, elsewhere))))
+        })
     }
 
     fn state(&self) -> watch::Receiver<State> {
