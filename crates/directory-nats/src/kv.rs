@@ -16,10 +16,10 @@ use std::{
     collections::{BTreeSet, HashMap},
     time::Duration,
 };
-use switchboard_bus::{Connect, ConnectError, OutcomeKind, Registration};
+use switchboard_bus::{Connect, ConnectError, ConnectionKey, OutcomeKind, Registration};
 use switchboard_directory::{
-    Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, PasswordHash,
-    RefusedEntry, StationKey, StationRecord, Terms,
+    Account, Claim, Directory, DirectoryError, Enqueued, Given, JournalEntry, Location, OutboxEntry,
+    PasswordHash, RefusedEntry, StationKey, StationRecord, Terms,
 };
 use switchboard_nats::{Line, SCHEMES};
 use switchboard_rpc::StationId;
@@ -34,6 +34,7 @@ pub struct NatsKv {
     line: Line,
     bucket: Bucket,
     leases: Bucket,
+    given: Given,
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
@@ -70,6 +71,7 @@ impl NatsKv {
             line,
             bucket: Bucket::new(name.to_owned(), replicas, None),
             leases: Bucket::new(leases, replicas, Some(LEASES_AGE_MAX)),
+            given: Given::default(),
         })
     }
 
@@ -218,15 +220,30 @@ impl Directory for NatsKv {
         })
     }
 
-    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
+    fn restore<'a>(
+        &'a self,
+        key: &'a StationKey,
+        connection: &'a ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let restored =
+                self.change(key, |station| station.restore(connection, terms, now_ms).then_some(()));
+            Ok(restored.await?.is_some())
+        })
+    }
+
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, bool> {
         Box::pin(async move {
             let key = keys::lease(gateway);
+            let found = Some(self.lease(gateway).await?).filter(|found| *found > 0);
             if until_ms > 0 {
                 self.leases.put(&self.line, &key, until_ms.to_string().as_bytes()).await?;
             } else {
                 self.leases.remove(&self.line, &key).await?;
             }
-            Ok(())
+            Ok(self.given.renewed(gateway, found, until_ms))
         })
     }
 

@@ -50,6 +50,16 @@ impl Station {
         Some(ConnectionKey { gateway: previous.gateway.into(), generation: before })
     }
 
+    /// A connection that was forgotten; false if it was not, or a later one is known.
+    pub(crate) fn restore(&mut self, connection: &ConnectionKey, terms: Terms, now_ms: i64) -> bool {
+        if self.generation >= connection.generation {
+            return false;
+        }
+        self.claim(&connection.gateway, terms, now_ms);
+        self.generation = connection.generation;
+        true
+    }
+
     /// Where it is, if its gateway is alive.
     pub(crate) fn location(&self) -> Option<Location> {
         let connected = self.connection.as_ref()?;

@@ -13,10 +13,10 @@ use futures_util::future::BoxFuture;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard_bus::{OutcomeKind, Registration};
+use switchboard_bus::{ConnectionKey, OutcomeKind, Registration};
 use switchboard_directory::{
-    Account, Claim, Directory, DirectoryError, Enqueued, JournalEntry, Location, OutboxEntry, RefusedEntry,
-    StationKey, StationRecord, Terms,
+    Account, Claim, Directory, DirectoryError, Enqueued, Given, JournalEntry, Location, OutboxEntry,
+    RefusedEntry, StationKey, StationRecord, Terms,
 };
 use switchboard_rpc::StationId;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -45,6 +45,7 @@ pub struct Postgres {
     /// The first is for leases, and for what concerns no single station.
     lanes: Vec<mpsc::Sender<Message>>,
     standing: Arc<Standing>,
+    given: Given,
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, DirectoryError>>;
@@ -67,7 +68,7 @@ impl Postgres {
                 sender
             })
             .collect();
-        Ok(Self { lanes, standing })
+        Ok(Self { lanes, standing, given: Given::default() })
     }
 
     /// Whether the database is there, and when that changes.
@@ -148,10 +149,27 @@ impl Directory for Postgres {
         })
     }
 
-    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
-        let gateway = gateway.clone();
-        self.call(None, Kind::Writes, move |session, _| {
-            Box::pin(stations::lease(session, gateway.clone(), until_ms))
+    fn restore<'a>(
+        &'a self,
+        key: &'a StationKey,
+        connection: &'a ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Answer<'a, bool> {
+        let (station, connection) = (key.clone(), connection.clone());
+        self.call(Some(key), Kind::Writes, move |session, _| {
+            Box::pin(stations::restore(session, station.clone(), connection.clone(), terms, now_ms))
+        })
+    }
+
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, bool> {
+        let name = gateway.clone();
+        let renewing = self.call(None, Kind::Writes, move |session, _| {
+            Box::pin(stations::lease(session, name.clone(), until_ms))
+        });
+        Box::pin(async move {
+            let (found, given_ms) = renewing.await?;
+            Ok(self.given.renewed(gateway, found, if until_ms > 0 { given_ms } else { 0 }))
         })
     }
 

@@ -59,10 +59,31 @@ pub(crate) async fn locate(
     rows.first().map(|row| location(&session, row, 0)).transpose()
 }
 
-pub(crate) async fn lease(session: Arc<Session>, gateway: ByteString, until_ms: i64) -> Result<(), Fault> {
+pub(crate) async fn restore(
+    session: Arc<Session>,
+    key: StationKey,
+    connection: ConnectionKey,
+    terms: Terms,
+    now_ms: i64,
+) -> Result<bool, Fault> {
+    let now_ms = session.server_ms(now_ms);
+    let (station, version) = (key.station.as_str(), terms.version.as_str());
+    let generation = connection.generation.cast_signed();
+    let parameters: [crate::session::Parameter<'_>; 7] =
+        [&&*key.tenant, &station, &&*connection.gateway, &version, &terms.compressed, &generation, &now_ms];
+    Ok(session.execute(RESTORE, &parameters).await? > 0)
+}
+
+/// The lease that was there before, and the one that is now, by the server's clock.
+pub(crate) async fn lease(
+    session: Arc<Session>,
+    gateway: ByteString,
+    until_ms: i64,
+) -> Result<(Option<i64>, i64), Fault> {
     let until_ms = session.server_ms(until_ms);
-    session.execute(LEASE, &[&&*gateway, &until_ms]).await?;
-    Ok(())
+    let rows = session.rows(LEASE, &[&&*gateway, &until_ms]).await?;
+    let before = rows.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?;
+    Ok((before.flatten(), until_ms))
 }
 
 pub(crate) async fn list(
@@ -188,6 +209,7 @@ pub(crate) const ALL: &[&str] = &[
     RELEASE,
     LOCATE,
     LEASE,
+    RESTORE,
     LIST,
     ONE,
     SET_REGISTRATION,
@@ -214,8 +236,19 @@ const RELEASE: &str = "UPDATE station SET gateway = NULL, seen_ms = $4
 const LOCATE: &str = "SELECT s.gateway, s.generation, s.version, s.compressed, s.since_ms
     FROM station s JOIN gateway g ON g.name = s.gateway
     WHERE s.tenant = $1 AND s.station = $2 AND g.until_ms > $3";
+// Nobody else holds what it replaces, so that what it sees at its beginning is what was there.
 const LEASE: &str = "INSERT INTO gateway (name, until_ms) VALUES ($1, $2)
-    ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms";
+    ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms
+    RETURNING (SELECT before.until_ms FROM gateway before WHERE before.name = $1)";
+const RESTORE: &str = "INSERT INTO station AS s
+    (tenant, station, generation, gateway, version, compressed, since_ms, seen_ms)
+    VALUES ($1, $2, $6, $3, $4, $5, $7, $7)
+    ON CONFLICT (tenant, station) DO UPDATE SET
+    previous_gateway = NULL, previous_generation = NULL,
+    generation = excluded.generation, gateway = excluded.gateway,
+    version = excluded.version, compressed = excluded.compressed,
+    since_ms = excluded.since_ms, seen_ms = excluded.seen_ms
+    WHERE s.generation < excluded.generation";
 const LIST: &str = "SELECT s.tenant, s.station, s.registered_ms IS NOT NULL, s.password IS NOT NULL,
     s.registration, s.seen_ms, coalesce(g.until_ms > $4, false),
     s.gateway, s.generation, s.version, s.compressed, s.since_ms

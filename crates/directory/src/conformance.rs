@@ -20,9 +20,10 @@ mod stations;
 
 pub use agreement::the_first_to_say_it_decides_for_all;
 pub use connections::{
-    a_claim_names_the_connection_before, a_lease_that_ran_out_makes_its_stations_offline,
-    a_release_of_an_older_generation_changes_nothing, generations_rise_also_when_the_clock_goes_back,
-    generations_rise_from_owner_to_owner, many_claims_at_once_all_get_generations_of_their_own,
+    a_claim_names_the_connection_before, a_connection_that_was_lost_is_restored_unless_there_is_a_later_one,
+    a_lease_that_ran_out_makes_its_stations_offline, a_release_of_an_older_generation_changes_nothing,
+    generations_rise_also_when_the_clock_goes_back, generations_rise_from_owner_to_owner,
+    many_claims_at_once_all_get_generations_of_their_own,
 };
 pub use journal::{
     a_removed_entry_does_not_come_back, entries_come_out_as_they_went_in_and_in_order,
@@ -90,6 +91,7 @@ macro_rules! directory_conformance {
             generations_rise_from_owner_to_owner
             a_claim_names_the_connection_before
             a_release_of_an_older_generation_changes_nothing
+            a_connection_that_was_lost_is_restored_unless_there_is_a_later_one
             a_lease_that_ran_out_makes_its_stations_offline
             many_claims_at_once_all_get_generations_of_their_own
             accounts_are_kept_replaced_and_removed

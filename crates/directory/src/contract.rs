@@ -273,8 +273,18 @@ pub trait Directory: Send + Sync + fmt::Debug + 'static {
     fn release<'a>(&'a self, key: &'a StationKey, generation: u64, now_ms: i64) -> Answer<'a, ()>;
     /// Where a station is; none if it is not connected or its gateway's lease has run out.
     fn locate<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<Location>>;
-    /// Renews a gateway's lease until `until_ms`; a time in the past ends it.
-    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()>;
+    /// Records again a connection that the directory has lost, with the generation that it had. Without effect where this
+    /// generation is known or a later one; whether it was recorded.
+    fn restore<'a>(
+        &'a self,
+        key: &'a StationKey,
+        connection: &'a ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Answer<'a, bool>;
+    /// Renews a gateway's lease until `until_ms`; a time in the past ends it. False if the directory has forgotten the lease
+    /// that this process was given last, as one does that was restored from a copy: then it may have lost connections too.
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, bool>;
     /// Stations of a tenant in order of id, after `after`, at most `limit`.
     fn stations<'a>(
         &'a self,

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
-use switchboard_bus::{OutcomeKind, Registration};
+use switchboard_bus::{ConnectionKey, OutcomeKind, Registration};
 use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
 
@@ -169,11 +169,24 @@ impl Directory for Embedded {
         ready(Ok(self.live.locate(key, now_ms)))
     }
 
-    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
+    fn restore<'a>(
+        &'a self,
+        key: &'a StationKey,
+        connection: &'a ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Answer<'a, bool> {
+        let restored = self.live.restore(key, connection, terms, now_ms);
+        self.flush_if_due(now_ms);
+        ready(restored)
+    }
+
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, bool> {
         self.live.lease(gateway, until_ms);
         // Gateways renew every second or so: also what changed last is written before long.
         self.flush_if_due(until_ms);
-        ready(Ok(()))
+        // What its own process knows nobody else can take from it.
+        ready(Ok(true))
     }
 
     fn stations<'a>(

@@ -25,6 +25,7 @@
 pub mod conformance;
 mod contract;
 pub mod embedded;
+mod given;
 mod locations;
 pub mod password;
 
@@ -33,4 +34,5 @@ pub use contract::{
     PasswordHash, RefusedEntry, StationKey, StationRecord, Terms,
 };
 pub use embedded::Embedded;
+pub use given::Given;
 pub use locations::Locations;

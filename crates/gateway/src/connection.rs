@@ -7,6 +7,7 @@ use crate::{
     limits::Place,
     metrics::{Cause, Closed},
     registry::{Handle, Parcel, Registered},
+    restore,
     shared::{Shared, now},
     socket::Socket,
     tap::Seen,
@@ -104,7 +105,18 @@ async fn open(
 ) -> Result<(Arc<Handle>, Option<Registration>, Option<Box<Subscribed>>), End> {
     let now_ms = shared.clock.wall_ms(now());
     let claiming = async {
-        let claim = shared.directory.claim(&key, &shared.name, terms, now_ms).await?;
+        let mut claim = shared.directory.claim(&key, &shared.name, terms, now_ms).await?;
+        let known = shared.registry.find(&key).filter(|known| known.generation >= claim.generation);
+        // The usual reason is that a still newer connection was faster. Then the directory knows of that.
+        if let Some(known) = known
+            && restore::restore(shared, &known).await?
+        {
+            tracing::error!(
+                station = %key.station, given = claim.generation, known = known.generation,
+                "the directory gave a generation again: it was lost or restored from a copy, and its clock was set back"
+            );
+            claim = shared.directory.claim(&key, &shared.name, terms, now_ms).await?;
+        }
         // Its calls must not overtake what another gateway has journalled.
         shared.journal.look_up(shared, &key).await?;
         Ok::<_, DirectoryError>(claim)
@@ -123,7 +135,7 @@ async fn open(
         }
     };
     let Terms { version, compressed } = terms;
-    let handle = Arc::new(Handle::new(key, claim.generation, version));
+    let handle = Arc::new(Handle::new(key, claim.generation, terms));
     let outdated =
         End::ours(Cause::Replaced, close::POLICY, "replaced by a newer connection of this station");
     let before = match shared.registry.insert(&handle) {

@@ -6,6 +6,7 @@ use crate::{
     inbox::{Ear, Exchange, Inbox},
     journal, listen,
     metrics::Metrics,
+    restore,
     shared::{Shared, WallClock},
     tap::Tap,
 };
@@ -122,7 +123,7 @@ impl Gateway {
         beside.spawn(housekeeping::tick(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::watch_bus(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::watch_workers(Arc::clone(shared), end.clone()));
-        beside.spawn(housekeeping::sweep_connections(Arc::clone(shared), end.clone()));
+        beside.spawn(restore::sweep(Arc::clone(shared), end.clone()));
         beside.spawn(journal::work_off(Arc::clone(shared), end.clone()));
         let accepting = beside.spawn(listen::accept(Arc::clone(shared), listener, end.clone()));
         stop.cancelled().await;
@@ -184,9 +185,9 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    // A storm of reconnections waits in the kernel rather than being refused.
+    // A storm of reconnections waits in the kernel rather than being refused. It takes no more than `net.core.somaxconn`.
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-const BACKLOG: i32 = 4096;
+const BACKLOG: i32 = 65_535;

@@ -1,10 +1,9 @@
 //! What a gateway does now and then, whatever its stations do: its lease, the clock, p99, expired commands, the sweep.
 
 use crate::{
-    registry::{Parcel, SHARDS},
+    registry::Parcel,
     shared::{Shared, now},
 };
-use futures_util::stream::StreamExt as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,6 +30,12 @@ pub(crate) async fn keep_lease(shared: Arc<Shared>, stop: CancellationToken) {
             && !failing
         {
             tracing::error!(%error, "the lease of this gateway could not be renewed: commands fail, sockets stay");
+        }
+        if let Ok(false) = renewed {
+            tracing::error!(
+                "the directory has forgotten this gateway's lease, as one does that was restored from a copy"
+            );
+            shared.forgotten.notify_one();
         }
         failing = renewed.is_err();
         let now = now();
@@ -211,37 +216,8 @@ pub(crate) async fn watch_workers(shared: Arc<Shared>, stop: CancellationToken) 
     }
 }
 
-/// Compares our connections with the directory, in case a message about a newer one was lost (L01).
-pub(crate) async fn sweep_connections(shared: Arc<Shared>, stop: CancellationToken) {
-    let interval = shared.config.sweep_interval;
-    if interval.is_zero() {
-        return;
-    }
-    let pause = (interval / u32::try_from(SHARDS).unwrap_or(1)).max(Duration::from_millis(1));
-    for part in (0..SHARDS).cycle() {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        let compared = futures_util::stream::iter(shared.registry.part(part)).map(|handle| {
-            let shared = &shared;
-            async move {
-                let now_ms = shared.clock.wall_ms(now());
-                // Not knowing is no reason to close anything.
-                let Ok(Some(location)) = shared.directory.locate(&handle.key, now_ms).await else { return };
-                if location.connection.generation > handle.generation {
-                    drop(handle.post(Parcel::Replaced));
-                }
-            }
-        });
-        compared.buffer_unordered(COMPARED_AT_ONCE).collect::<()>().await;
-    }
-}
-
 const SWEEP_PAGE: usize = 256;
 /// Several times as long as from one look to the next.
 const LATELY: Duration = Duration::from_secs(30);
-/// Connections that are compared with the directory together.
-const COMPARED_AT_ONCE: usize = 32;
 /// What is more than a clock that is being set right bit by bit.
 const STEP_MS: i64 = 2_000;

@@ -51,6 +51,7 @@ mod patience;
 mod presence;
 mod recent;
 mod registry;
+mod restore;
 mod sends;
 mod shared;
 mod socket;

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use switchboard_bus::{Envelope, Registration};
-use switchboard_directory::StationKey;
+use switchboard_directory::{StationKey, Terms};
 use switchboard_rpc::Version;
 
 /// What others want of a connection.
@@ -44,14 +44,27 @@ pub(crate) struct Handle {
     pub(crate) key: StationKey,
     pub(crate) generation: u64,
     pub(crate) version: Version,
+    pub(crate) compressed: bool,
     /// Whether its call in hand waits for the bus.
     pub(crate) waits_for_bus: AtomicBool,
     mailbox: Mailbox<Parcel>,
 }
 
 impl Handle {
-    pub(crate) const fn new(key: StationKey, generation: u64, version: Version) -> Self {
-        Self { key, generation, version, waits_for_bus: AtomicBool::new(false), mailbox: Mailbox::new() }
+    pub(crate) const fn new(key: StationKey, generation: u64, terms: Terms) -> Self {
+        Self {
+            key,
+            generation,
+            version: terms.version,
+            compressed: terms.compressed,
+            waits_for_bus: AtomicBool::new(false),
+            mailbox: Mailbox::new(),
+        }
+    }
+
+    /// What the handshake settled.
+    pub(crate) const fn terms(&self) -> Terms {
+        Terms { version: self.version, compressed: self.compressed }
     }
 
     pub(crate) const fn mailbox(&self) -> &Mailbox<Parcel> {
@@ -236,7 +249,7 @@ mod tests {
     }
 
     fn handle(generation: u64) -> Arc<Handle> {
-        Arc::new(Handle::new(key(), generation, Version::V16))
+        Arc::new(Handle::new(key(), generation, Version::V16.into()))
     }
 
     #[test]

@@ -29,6 +29,7 @@ use std::{
 };
 use switchboard_bus::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError};
 use switchboard_directory::{Directory, StationKey, password::Verifier};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 /// What all connections of a gateway share.
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     away_since_ms: AtomicI64,
     /// When the last station was let in although nobody takes calls, likewise.
     tried_ms: AtomicI64,
+    /// The directory has forgotten what it was told.
+    pub(crate) forgotten: Notify,
     /// When the directory was last found away, in milliseconds of the monotonic clock.
     unsteady_ms: AtomicI64,
     /// The tasks of connections, and what they leave behind for a moment.
@@ -116,6 +119,7 @@ impl Shared {
             undelivered: Arc::default(),
             away_since_ms: AtomicI64::new(0),
             tried_ms: AtomicI64::new(0),
+            forgotten: Notify::new(),
             unsteady_ms: AtomicI64::new(i64::MIN),
             tasks: TaskTracker::new(),
             config,

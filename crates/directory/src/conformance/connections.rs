@@ -89,6 +89,34 @@ pub async fn a_release_of_an_older_generation_changes_nothing(harness: &dyn Harn
     directory.close().await.unwrap();
 }
 
+/// For one that was restored from a copy: what the living know of their connections goes back into it, and takes nothing from
+/// anybody.
+pub async fn a_connection_that_was_lost_is_restored_unless_there_is_a_later_one(harness: &dyn Harness) {
+    let directory = harness.open().await;
+    let (key, gateway) = (key("restore", "CP001"), ByteString::from("restore-gateway-1"));
+    assert!(directory.gateway_lease(&gateway, NOW + LEASE_MS).await.unwrap());
+    assert!(directory.gateway_lease(&gateway, NOW + 2 * LEASE_MS).await.unwrap());
+    let terms = Terms { version: Version::V21, compressed: true };
+    let lost = ConnectionKey { gateway: gateway.clone(), generation: u64::try_from(NOW).unwrap() + 7 };
+    let restore = async |lost: &ConnectionKey| directory.restore(&key, lost, terms, NOW).await.unwrap();
+    assert!(restore(&lost).await);
+    assert!(!restore(&lost).await, "it is there");
+    let there = directory.locate(&key, NOW).await.unwrap().expect("it is connected");
+    assert_eq!((&there.connection, there.version, there.compressed), (&lost, Version::V21, true));
+    let earlier = ConnectionKey { generation: lost.generation - 1, gateway: "restore-gateway-2".into() };
+    assert!(!restore(&earlier).await, "an earlier one takes nothing from a later one");
+    let claim = directory.claim(&key, &gateway, Version::V16.into(), NOW).await.unwrap();
+    assert!(claim.generation > lost.generation);
+    assert_eq!(claim.previous, Some(lost.clone()));
+    assert!(!restore(&lost).await);
+    // One that is known to have ended does not come back either.
+    directory.release(&key, claim.generation, NOW).await.unwrap();
+    let ended = ConnectionKey { generation: claim.generation, ..lost.clone() };
+    assert!(!restore(&lost).await && !restore(&ended).await);
+    assert_eq!(directory.locate(&key, NOW).await.unwrap(), None);
+    directory.close().await.unwrap();
+}
+
 /// And renewing it brings them back; ending it is at once.
 pub async fn a_lease_that_ran_out_makes_its_stations_offline(harness: &dyn Harness) {
     let directory = harness.open().await;

@@ -137,10 +137,7 @@ impl Live {
             state.make_room(now_ms)?;
             state.stations.insert(key.detached(), Known::default());
         }
-        let gateway = match state.leases.get_key_value(gateway) {
-            Some((name, _)) => name.clone(),
-            None => ByteString::from(&**gateway),
-        };
+        let gateway = state.name_of(gateway);
         let known = state.stations.entry(key.clone()).or_default();
         let clock = u64::try_from(state.clock_ms).unwrap_or(0);
         let old = known.generation;
@@ -155,6 +152,30 @@ impl Live {
         };
         state.touch(key);
         Ok(claim)
+    }
+
+    pub(super) fn restore(
+        &self,
+        key: &StationKey,
+        connection: &ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Result<bool, DirectoryError> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if state.stations.get(key).is_some_and(|known| known.generation >= connection.generation) {
+            return Ok(false);
+        }
+        if !state.stations.contains_key(key) {
+            state.make_room(now_ms)?;
+        }
+        let gateway = state.name_of(&connection.gateway);
+        let known = state.stations.entry(key.detached()).or_default();
+        known.generation = connection.generation;
+        known.seen_ms = Some(now_ms);
+        known.connection = Some(Connected { gateway, terms, since_ms: now_ms });
+        state.touch(key);
+        Ok(true)
     }
 
     pub(super) fn release(&self, key: &StationKey, generation: u64, now_ms: i64) {
@@ -308,6 +329,14 @@ impl Live {
 }
 
 impl State {
+    /// One name for all connections of a gateway.
+    fn name_of(&self, gateway: &ByteString) -> ByteString {
+        match self.leases.get_key_value(gateway) {
+            Some((name, _)) => name.clone(),
+            None => ByteString::from(&**gateway),
+        }
+    }
+
     fn record(&self, key: &StationKey, known: &Known, now_ms: i64) -> StationRecord {
         StationRecord {
             key: key.clone(),

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use switchboard_bus::{OutcomeKind, Registration};
+use switchboard_bus::{ConnectionKey, OutcomeKind, Registration};
 use switchboard_directory::{
     Account, Claim, Directory, DirectoryError, Embedded, Enqueued, JournalEntry, Location, OutboxEntry,
     RefusedEntry, StationKey, StationRecord, Terms,
@@ -74,7 +74,16 @@ impl Directory for Moody {
     fn locate<'a>(&'a self, key: &'a StationKey, now_ms: i64) -> Answer<'a, Option<Location>> {
         self.or_fail(self.inner.locate(key, now_ms))
     }
-    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, ()> {
+    fn restore<'a>(
+        &'a self,
+        key: &'a StationKey,
+        connection: &'a ConnectionKey,
+        terms: Terms,
+        now_ms: i64,
+    ) -> Answer<'a, bool> {
+        self.or_fail(self.inner.restore(key, connection, terms, now_ms))
+    }
+    fn gateway_lease<'a>(&'a self, gateway: &'a ByteString, until_ms: i64) -> Answer<'a, bool> {
         self.or_fail(self.inner.gateway_lease(gateway, until_ms))
     }
     fn stations<'a>(

@@ -20,11 +20,15 @@ use tokio::sync::{OnceCell, mpsc};
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
 
+/// None if the tests have to be skipped.
+async fn server() -> Option<&'static Server> {
+    static SERVER: OnceCell<Option<Server>> = OnceCell::const_new();
+    SERVER.get_or_init(async || Server::start("several gateways").await.unwrap()).await.as_ref()
+}
+
 /// An empty database; none if the tests have to be skipped.
 async fn database() -> Option<String> {
-    static SERVER: OnceCell<Option<Server>> = OnceCell::const_new();
-    let server = SERVER.get_or_init(async || Server::start("several gateways").await.unwrap());
-    Some(server.await.as_ref()?.database().unwrap())
+    Some(server().await?.database().unwrap())
 }
 
 /// A gateway with connections of its own to this database.
@@ -341,4 +345,69 @@ async fn s09_a_command_that_came_to_wait_without_a_hint_goes_out_soon() {
         }
     })
     .await;
+}
+
+/// Changes what the directory knows, as if it were a copy of yesterday.
+async fn forget(url: &str, sql: &str) {
+    let database = url.rsplit('/').next().unwrap();
+    let sql = format!("SET search_path = switchboard_directory; {sql}");
+    server().await.unwrap().psql(database, &sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l01_a_directory_that_was_restored_from_a_copy_learns_again_who_is_where() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let (one, two) = (gateway(&bus, &url, |_| {}).await, gateway(&bus, &url, |_| {}).await);
+    let _processing = one.obliging().await;
+    let mut here = one.station("A").await;
+    let mut there = two.station("B").await;
+    for station in [&mut here, &mut there] {
+        assert_eq!(station.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    }
+    // A had been at the other gateway, and of B nothing was known.
+    forget(
+        &url,
+        "UPDATE station SET generation = generation - 5, gateway = 'gone' WHERE station = 'A';
+         DELETE FROM station WHERE station = 'B'; UPDATE gateway SET until_ms = until_ms - 60000",
+    )
+    .await;
+    for (world, station) in [(&one, "A"), (&two, "B")] {
+        within("it is known again", async {
+            loop {
+                let now_ms = world.gateway.wall_ms();
+                let found = world.directory.locate(&key(station), now_ms).await.unwrap();
+                if found.is_some_and(|found| found.connection.gateway == *world.gateway.name()) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+    let commander = one.commander().await;
+    let (outcome, ()) = tokio::join!(reset(&commander), answer_next(&mut here));
+    assert!(matches!(outcome, Ok(Outcome::Answered(_))), "{outcome:?}");
+    // The newest one still wins, and has a higher generation than all before.
+    let newer = two.station("A").await;
+    closed_as_replaced(here).await;
+    drop(newer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l01_generations_rise_also_when_the_directory_is_lost_and_its_clock_goes_back() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let world = gateway(&bus, &url, |_| {}).await;
+    let _processing = world.obliging().await;
+    // As if it were tomorrow.
+    forget(&url, "INSERT INTO station (tenant, station, generation) VALUES ('default', 'A', 4000000000000)")
+        .await;
+    let old = world.station("A").await;
+    forget(&url, "DELETE FROM station").await;
+    let mut new = world.station("A").await;
+    closed_as_replaced(old).await;
+    assert_eq!(new.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    let found = world.directory.locate(&key("A"), world.gateway.wall_ms()).await.unwrap().unwrap();
+    assert!(found.connection.generation > 4_000_000_000_001, "{found:?}");
 }
