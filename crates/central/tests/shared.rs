@@ -16,6 +16,7 @@ use std::time::Duration;
 use switchboard_central::{Central, Config, Database, TransactionFilter};
 use switchboard_router::{Context, Router};
 use switchboard_rpc::{StationId, Version};
+use switchboard_testkit::Proxy;
 use switchboard_testkit::servers::Postgres;
 use switchboard_testkit::wait;
 
@@ -26,6 +27,39 @@ fn open(url: &str) -> Central {
     let mut config = Config::with(Database::parse(url).unwrap());
     config.readers = 1;
     Central::open(config).unwrap()
+}
+
+/// Each statement is a round trip, and one writer would do one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
+async fn books_that_are_far_away_are_written_by_several_at_once() {
+    let Some(server) = Postgres::shared("books far away").unwrap() else { return };
+    let line = Proxy::to(server.address()).await.unwrap();
+    let url = server.database().unwrap();
+    let url = url.replace(&server.address().to_string(), &line.address().to_string());
+    let central = open(&url);
+    let router = central.router();
+    // Known stations and a connection that is there, so that only what is repeated is measured.
+    let names: Vec<String> = (0..40).map(|station| format!("S{station}")).collect();
+    let say = |seq: u64| {
+        let said = names.iter().map(|name| {
+            let payload =
+                serde_json::json!({"connectorId": 1, "errorCode": "NoError", "status": "Available"});
+            let router = &router;
+            async move { answered(router, name, (1, seq), "StatusNotification", &payload).await }
+        });
+        futures_util::future::join_all(said)
+    };
+    say(1).await;
+    line.delay(Duration::from_millis(50));
+    let begun = std::time::Instant::now();
+    say(2).await;
+    let took = begun.elapsed();
+    line.delay(Duration::ZERO);
+    // Begin, two statements at the least, commit, 100 ms each, for forty calls that share no station.
+    let one_by_one = Duration::from_millis(4 * 100 * 40);
+    assert!(took < one_by_one, "{took:?}");
+    central.close().await;
 }
 
 fn time(number: u32, minute: u32) -> String {

@@ -4,6 +4,7 @@
 mod error;
 mod open;
 mod postgres;
+mod queue;
 mod reader;
 mod schema;
 mod sql;
@@ -83,15 +84,16 @@ impl Store {
                 let readers: Result<Vec<_>, _> = (0..limits.readers.max(1))
                     .map(|_| open::open_reader(path).map(Connection::from))
                     .collect();
-                let store = Self::start(connection.into(), Some(owner), readers?, limits);
+                let store = Self::start(connection.into(), Some(owner), Vec::new(), readers?, limits);
                 Ok((store.map_err(|source| OpenError::Io { path: path.clone(), source })?, None))
             }
             Database::Postgres(addresses) => {
                 let refused = |reason| OpenError::Postgres { server: String::new(), reason };
                 let server = Server::new(addresses, clock.clone(), corrects).map_err(refused)?;
                 let server = Arc::new(server);
-                let (writer, readers) = postgres::open(&server, limits.readers.max(1))?;
-                let store = Self::start(writer, None, readers, limits).map_err(|source| {
+                let postgres::Sessions { writer, helpers, readers } =
+                    postgres::open(&server, limits.readers.max(1))?;
+                let store = Self::start(writer, None, helpers, readers, limits).map_err(|source| {
                     OpenError::Postgres { server: server.name().to_owned(), reason: source.to_string() }
                 })?;
                 Ok((store, Some(Clock::new(move || server.now_ms()))))
@@ -102,6 +104,7 @@ impl Store {
     fn start(
         connection: Connection,
         owner: Option<open::Owner>,
+        helpers: Vec<Connection>,
         readers: Vec<Connection>,
         limits: Limits,
     ) -> std::io::Result<Self> {
@@ -113,15 +116,21 @@ impl Store {
                 .name(format!("central-read-{number}"))
                 .spawn(move || reader::run(&connection, &received))?;
         }
-        let (writes, queue) = mpsc::channel(limits.queue_calls_max.max(1));
+        let (writes, waiting) = mpsc::channel(limits.queue_calls_max.max(1));
+        let queue = queue::Queue::new(waiting);
         let counters = Arc::new(Counters::default());
-        let shared = Arc::clone(&counters);
         let is_shared = connection.is_shared();
         let health = Health::new("books");
-        let reported = health.clone();
+        for (number, connection) in helpers.into_iter().enumerate() {
+            let (queue, counters, health) = (Arc::clone(&queue), Arc::clone(&counters), health.clone());
+            std::thread::Builder::new()
+                .name(format!("central-help-{number}"))
+                .spawn(move || writer::help(&connection, &queue, limits, &counters, &health))?;
+        }
+        let (shared, reported) = (Arc::clone(&counters), health.clone());
         std::thread::Builder::new()
             .name("central-write".to_owned())
-            .spawn(move || writer::run(connection, owner, queue, limits, &shared, &reported))?;
+            .spawn(move || writer::run(connection, owner, &queue, limits, &shared, &reported))?;
         Ok(Self { writes, reads, counters, health, is_shared })
     }
 

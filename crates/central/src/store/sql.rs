@@ -169,6 +169,25 @@ impl Connection {
         }
     }
 
+    /// Says so when a transaction has taken longer than this. A file never does.
+    pub(super) fn when_slow(&self, after: std::time::Duration, then: Box<dyn Fn() + Send>) {
+        if let Some(session) = self.postgres() {
+            session.when_slow(after, then);
+        }
+    }
+
+    /// Whether a transaction could begin now; connects if need be.
+    pub(super) fn is_ready(&self) -> bool {
+        self.postgres().is_none_or(|session| session.ensure().is_ok())
+    }
+
+    /// Gives back what costs the server something while it is not used.
+    pub(super) fn rest(&self) {
+        if let Some(session) = self.postgres() {
+            session.rest();
+        }
+    }
+
     pub(super) const fn sqlite(&self) -> Option<&rusqlite::Connection> {
         match &self.0 {
             Engine::Sqlite(connection) => Some(connection),

@@ -1,4 +1,4 @@
-//! The one thread of a process that writes, and group commit.
+//! The thread of a process that writes, group commit, and those who help it where the server is far.
 //!
 //! Handlers send work over a bounded queue. The thread takes what is there, does it all in one transaction, commits
 //! (one sync of the disk for all of them) and only then tells each its result. While it syncs, the next batch gathers;
@@ -9,13 +9,14 @@
 //! savepoint around each, so that a failing call costs its neighbours time and nothing else.
 
 use super::open::{Owner, checkpoint};
+use super::queue::{Queue, SLOW};
 use super::{Connection, Limits, StoreError, Transaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use switchboard_sqlite::{Health, killpoint};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// What the writer has done since it started.
 #[derive(Debug, Default)]
@@ -91,32 +92,21 @@ where
     }
 }
 
-/// Runs until every sender is gone or a `Close` arrives.
+/// Writes until every sender is gone or a `Close` arrives.
 pub(super) fn run(
     connection: Connection,
     owner: Option<Owner>,
-    mut queue: mpsc::Receiver<Message>,
+    queue: &Arc<Queue>,
     limits: Limits,
-    counters: &Arc<Counters>,
+    counters: &Counters,
     health: &Health,
 ) {
-    let mut waiting_for_close = Vec::new();
-    let mut batch: Vec<Box<dyn Job>> = Vec::new();
-    while let Some(message) = connection.receive(&mut queue) {
-        match message {
-            Message::Job(job) => batch.push(job),
-            Message::Close(done) => {
-                // What is already queued is still written; what comes later is refused at the sender.
-                queue.close();
-                waiting_for_close.push(done);
-                continue;
-            }
-        }
-        waiting_for_close.extend(serve(&connection, &mut batch, &mut queue, limits, counters, health));
-        if !waiting_for_close.is_empty() {
-            queue.close();
-        }
+    let called = Arc::clone(queue);
+    connection.when_slow(SLOW, Box::new(move || called.call_for_help()));
+    while let Some(job) = queue.next(&connection) {
+        serve(&connection, job, queue, limits, counters, health);
     }
+    let waiting_for_close = queue.end();
     if let Err(error) = checkpoint(&connection) {
         tracing::warn!(%error, "the log could not be merged into the database; that happens at the next start");
     }
@@ -129,19 +119,33 @@ pub(super) fn run(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "when it was is told in the log only")]
-/// Does one batch: what is in `batch` and what else is queued, within the limits. Gives out requests to close.
-fn serve(
+/// Writes beside the first writer, whenever that is slow.
+pub(super) fn help(
     connection: &Connection,
-    batch: &mut Vec<Box<dyn Job>>,
-    queue: &mut mpsc::Receiver<Message>,
+    queue: &Queue,
     limits: Limits,
     counters: &Counters,
     health: &Health,
-) -> Vec<oneshot::Sender<()>> {
-    let mut closing = Vec::new();
+) {
+    while let Some(job) = queue.help(connection) {
+        serve(connection, job, queue, limits, counters, health);
+        queue.helped();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when it was is told in the log only")]
+/// Does one batch: this job and what else is queued, within the limits.
+fn serve(
+    connection: &Connection,
+    job: Box<dyn Job>,
+    queue: &Queue,
+    limits: Limits,
+    counters: &Counters,
+    health: &Health,
+) {
+    let batch = &mut vec![job];
     let mut contended = Vec::new();
-    let outcome = first_pass(connection, batch, queue, limits, &mut closing).and_then(|clean| {
+    let outcome = first_pass(connection, batch, queue, limits).and_then(|clean| {
         if clean {
             return Ok(());
         }
@@ -175,7 +179,6 @@ fn serve(
         counter.fetch_add(1, Ordering::Relaxed);
         job.finish(outcome);
     }
-    closing
 }
 
 /// A job in a transaction of its own, and once more if another process is in the way again.
@@ -207,9 +210,8 @@ fn of_the_disk(batch: &[Box<dyn Job>]) -> Option<&StoreError> {
 fn first_pass(
     connection: &Connection,
     batch: &mut Vec<Box<dyn Job>>,
-    queue: &mut mpsc::Receiver<Message>,
+    queue: &Queue,
     limits: Limits,
-    closing: &mut Vec<oneshot::Sender<()>>,
 ) -> Result<bool, StoreError> {
     let begun = Instant::now();
     let transaction = connection.begin()?;
@@ -224,10 +226,9 @@ fn first_pass(
         if next >= limits.batch_calls_max || begun.elapsed() >= limits.batch_time_max {
             break;
         }
-        match queue.try_recv() {
-            Ok(Message::Job(job)) => batch.push(job),
-            Ok(Message::Close(done)) => closing.push(done),
-            Err(_) => break,
+        match queue.more() {
+            Some(job) => batch.push(job),
+            None => break,
         }
     }
     if clean {

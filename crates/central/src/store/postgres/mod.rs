@@ -1,6 +1,6 @@
 //! The books in PostgreSQL: what any number of processes share.
 //!
-//! Each thread of the store has a [`Session`], with a connection and a small runtime that turns only while the thread waits
+//! Each thread of the store, [helpers](super::queue) included, has a [`Session`], with a connection and a small runtime that turns only while the thread waits
 //! for an answer. A transaction runs at `READ COMMITTED`, and what must happen one after the other locks a row or a name
 //! ([`Connection::lock`](super::Connection::lock)). A process that is frozen in a transaction is thrown out by the server
 //! after [`IDLE`], and whoever waits for its rows gives up after [`LOCK`] and comes again.
@@ -30,11 +30,21 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Between attempts to connect: the first wait, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
-/// Sessions for the writer and the readers of a store. If the server is there it is asked whether we may come; if it is not,
+/// How many help the writer where the server is far. Their connections are made when they are needed first.
+const HELPERS: usize = 7;
+
+/// The sessions of a store.
+pub(super) struct Sessions {
+    pub(super) writer: Connection,
+    pub(super) helpers: Vec<Connection>,
+    pub(super) readers: Vec<Connection>,
+}
+
+/// Sessions for those who write and read in a store. If the server is there it is asked whether we may come; if it is not,
 /// it is waited for.
-pub(super) fn open(server: &Arc<Server>, readers: usize) -> Result<(Connection, Vec<Connection>), OpenError> {
+pub(super) fn open(server: &Arc<Server>, readers: usize) -> Result<Sessions, OpenError> {
     let refused = |reason: String| OpenError::Postgres { server: server.name().to_owned(), reason };
     let session = || Session::new(Arc::clone(server)).map_err(|error| refused(error.to_string()));
     let writer = session()?;
@@ -49,6 +59,7 @@ pub(super) fn open(server: &Arc<Server>, readers: usize) -> Result<(Connection, 
     });
     let writer =
         tried.unwrap_or_else(|_| Err("the attempt to connect panicked".to_owned())).map_err(refused)?;
-    let readers: Result<Vec<_>, _> = (0..readers).map(|_| session().map(Connection::from)).collect();
-    Ok((writer.into(), readers?))
+    let sessions =
+        |count: usize| (0..count).map(|_| session().map(Connection::from)).collect::<Result<Vec<_>, _>>();
+    Ok(Sessions { writer: writer.into(), helpers: sessions(HELPERS)?, readers: sessions(readers)? })
 }

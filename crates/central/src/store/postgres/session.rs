@@ -28,7 +28,13 @@ pub(crate) struct Session {
     next: Cell<(Instant, Duration)>,
     /// Something failed in the present transaction. PostgreSQL then turns its commit into a rollback without a word.
     spoilt: Cell<bool>,
+    /// Since when the present transaction runs, until it was found slow.
+    begun: Cell<Option<Instant>>,
+    /// What to do about a transaction that has taken longer than this.
+    slow: RefCell<Option<Slow>>,
 }
+
+type Slow = (Duration, Box<dyn Fn() + Send>);
 
 struct Live {
     client: Client,
@@ -53,7 +59,15 @@ impl Session {
     pub(crate) fn new(server: Arc<Server>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let next = Cell::new((now(), BACK_OFF.0));
-        Ok(Self { runtime, server, live: RefCell::new(None), next, spoilt: Cell::new(false) })
+        Ok(Self {
+            runtime,
+            server,
+            live: RefCell::new(None),
+            next,
+            spoilt: Cell::new(false),
+            begun: Cell::new(None),
+            slow: RefCell::new(None),
+        })
     }
 
     /// Connects, unless that was tried in vain a moment ago.
@@ -81,6 +95,18 @@ impl Session {
                 Err(error)
             }
         }
+    }
+
+    /// Calls `then` once in each transaction that takes longer than `after`.
+    pub(crate) fn when_slow(&self, after: Duration, then: Box<dyn Fn() + Send>) {
+        self.slow.replace(Some((after, then)));
+    }
+
+    /// Ends the connection. The next [`ensure`](Self::ensure) makes another one.
+    pub(crate) fn rest(&self) {
+        self.live.replace(None);
+        // It ends when the runtime turns.
+        self.runtime.block_on(tokio::task::yield_now());
     }
 
     /// The next message. Meanwhile the connection is looked after.
@@ -158,6 +184,7 @@ impl Session {
     pub(crate) fn begin(&self, reads: bool) -> Result<(), Error> {
         let sql = if reads { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
         self.ensure()?;
+        self.begun.set(self.slow.borrow().is_some().then(now));
         let mut begun = self.batch(sql);
         // It was lost since it was used last, which shows only now.
         if begun.is_err() && self.is_lost() && self.ensure().is_ok() {
@@ -223,6 +250,16 @@ impl Session {
         self.block(Once::generation_max(&live.client))
     }
 
+    /// Waits until a transaction that began then is slow, and says so.
+    async fn found_slow(&self, begun: Option<Instant>) {
+        let after = self.slow.borrow().as_ref().map(|(after, _)| *after);
+        let Some((begun, after)) = begun.zip(after) else { return };
+        tokio::time::sleep_until((begun + after).into()).await;
+        if let Some((_, then)) = &*self.slow.borrow() {
+            then();
+        }
+    }
+
     fn gone(&self) -> Error {
         Error::Away(format!("the connection to {} is lost", self.server.name))
     }
@@ -230,10 +267,17 @@ impl Session {
     /// Waits for an answer. One that does not come in time never will: what it did is not known, and the connection ends.
     fn block<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         let answer = self.runtime.block_on(async {
-            tokio::select! {
-                answer = answer => answer.map_err(Error::from),
-                () = tokio::time::sleep(ANSWER) => {
-                    Err(Error::Away(format!("{} has not answered for {ANSWER:?}", self.server.name)))
+            let mut answer = std::pin::pin!(answer);
+            let mut limit = std::pin::pin!(tokio::time::sleep(ANSWER));
+            loop {
+                let begun = self.begun.get();
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => break answer.map_err(Error::from),
+                    () = self.found_slow(begun), if begun.is_some() => self.begun.set(None),
+                    () = &mut limit => {
+                        break Err(Error::Away(format!("{} has not answered for {ANSWER:?}", self.server.name)));
+                    }
                 }
             }
         });
