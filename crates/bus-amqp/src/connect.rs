@@ -1,6 +1,7 @@
 //! From a place to a connection that may be used: TCP, TLS, and the protocol's own greeting.
 
 use crate::config::{Config, Credentials, Place};
+use crate::life::{PAUSE_MAX, REFUSED_PAUSE_MAX};
 use crate::wire::{FRAME_MIN, Fault, Frame, Method, PROTOCOL_HEADER, Writer, take_frame};
 use std::io;
 use std::pin::Pin;
@@ -55,6 +56,16 @@ pub(crate) enum Stream {
 }
 
 /// Connects to one place.
+impl DialError {
+    /// How long the next attempt may wait.
+    pub(crate) const fn pause_max(&self) -> Duration {
+        match self {
+            Self::Io(_) | Self::Silent | Self::Closed => PAUSE_MAX,
+            _ => REFUSED_PAUSE_MAX,
+        }
+    }
+}
+
 pub(crate) async fn dial(config: &Config, place: &Place) -> Result<Dialled, DialError> {
     tokio::time::timeout(DIAL_MAX, greet(config, place)).await.map_err(|_| DialError::Silent)?
 }

@@ -21,6 +21,7 @@ pub(crate) async fn live(shared: Arc<Shared>) {
             closed = orders(&shared, &mut members) => break closed,
             dialled = dial(&shared.config, place) => dialled,
         };
+        let mut pause_max = PAUSE_MAX;
         let reason = match dialling {
             Ok(dialled) => {
                 tracing::info!(broker = %place.endpoint, server = dialled.product, "connected to the broker");
@@ -37,7 +38,10 @@ pub(crate) async fn live(shared: Arc<Shared>) {
                     }
                 }
             }
-            Err(error) => error.to_string(),
+            Err(error) => {
+                pause_max = error.pause_max();
+                error.to_string()
+            }
         };
         // One clear line for each reason, not for each attempt.
         let why = format!("{} {reason}", place.endpoint);
@@ -49,7 +53,7 @@ pub(crate) async fn live(shared: Arc<Shared>) {
                 told.push(why);
             }
         }
-        let pause = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
+        let pause = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(pause_max);
         failures = failures.saturating_add(1);
         // So that those who lost it together do not all come back at once.
         let pause = pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
@@ -103,6 +107,9 @@ fn leave(shared: &Shared) {
 
 /// The first pause before a broker is tried again; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A broker that is away is back at any moment, and to knock costs nothing.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// One that turns us away will hardly have changed its mind.
+pub(crate) const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many reasons are remembered; a place has few.
 const TOLD_MAX: usize = 64;

@@ -280,7 +280,7 @@ fn now() -> Instant {
 const TESTED_SINCE: (u32, u32) = (2, 9);
 /// The first pause between two attempts, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How many reasons are remembered; an endpoint has few.
 const TOLD_MAX: usize = 64;
 /// How long a server may be silent before it is asked, and how long it then has.

@@ -55,11 +55,23 @@ enum Fault {
     Closed(u8),
 }
 
+impl Fault {
+    /// How long the next attempt may wait. A broker that is away is back at any moment, and to knock costs nothing; one
+    /// that turns us away will hardly have changed its mind, and two who have one name take it from each other.
+    const fn pause_max(&self) -> Duration {
+        match self {
+            Self::Io(_) | Self::Silent => PAUSE_MAX,
+            _ => REFUSED_PAUSE_MAX,
+        }
+    }
+}
+
 /// Connects, again and again until the line is closed.
 pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
     let client_id = &shared.settings.client_id;
     let pause_min = shared.settings.pause_min;
     let mut pause = pause_min;
+    let mut pause_max = PAUSE_MAX;
     let mut told = Vec::new();
     loop {
         for endpoint in &shared.settings.endpoints {
@@ -90,6 +102,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
                 Err(fault) => Some(fault),
             };
             let Some(fault) = fault else { return };
+            pause_max = fault.pause_max();
             let error: &dyn std::error::Error = &fault;
             let reason = format!("{endpoint} {error}");
             // Once for each reason, not for each attempt.
@@ -102,11 +115,12 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Weak<dyn Listener>) {
                 }
             }
         }
+        pause = pause.min(pause_max.max(pause_min));
         tokio::select! {
             () = shared.closing.cancelled() => return,
             () = tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())) => {}
         }
-        pause = (pause * 2).min(PAUSE_MAX);
+        pause *= 2;
     }
 }
 
@@ -430,7 +444,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const TOLD_MAX: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A connection that did not last so long counts as one more that failed: two who have one name would else take it from
 /// each other many times a second.
 const LASTING: Duration = Duration::from_secs(5);
