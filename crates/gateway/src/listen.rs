@@ -34,12 +34,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
     // A closed semaphore or none: both would be faults of ours, and nobody closes it.
     let handshakes = Arc::new(Semaphore::new(shared.config.handshakes_max.clamp(1, Semaphore::MAX_PERMITS)));
+    // More wait for their turn here than the kernel keeps: what it has no room for it forgets, although the station has seen
+    // its connection made, and resets seconds later when the station's request comes once more.
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
         let next = async {
-            let place = Arc::clone(&handshakes).acquire_owned().await;
+            let place = Arc::clone(&waiting).acquire_owned().await;
             (listener.accept().await, place)
         };
-        let (accepted, place) = tokio::select! {
+        let (accepted, waits) = tokio::select! {
             () = stop.cancelled() => return,
             next = next => next,
         };
@@ -58,7 +61,11 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             continue;
         }
         let serving = Arc::clone(&shared);
+        let turn = Arc::clone(&handshakes).acquire_owned();
         shared.tasks.spawn(async move {
+            // In the order in which they came. The time for the handshake begins with the turn.
+            let place = turn.await;
+            drop(waits);
             let shaking = shake_hands(&serving, stream, peer.ip());
             let shaken = tokio::time::timeout(serving.config.handshake_timeout, shaking).await;
             // Only handshakes are limited by it.
@@ -69,6 +76,10 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
         });
     }
 }
+
+/// Sockets that wait until it is their turn to shake hands, besides those that do; further ones wait in the kernel. Each costs
+/// a file descriptor and a few kilobytes.
+const WAITING_MAX: usize = 16_384;
 
 /// What the 101 promised.
 enum Outcome {

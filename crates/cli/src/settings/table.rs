@@ -194,7 +194,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting!("gateway.accept_rate", gateway.accept_rate: u32, in 0, 1_000_000,
         "How many connections are accepted per second; further ones get 503 with Retry-After. 0: no limit."),
     setting!("gateway.handshakes_max", gateway.handshakes_max: usize, in 1, 1_000_000,
-        "How many connections may be in their handshake. Beyond it accepting waits."),
+        "How many connections may be in their handshake. Further ones wait for their turn, some of them in the kernel."),
     setting!("gateway.handshake_timeout", gateway.handshake_timeout: Duration, in Duration::from_millis(100), Duration::from_secs(300),
         "How long a handshake may take, password included."),
     setting!("gateway.retry_after", gateway.retry_after: Duration, in Duration::from_secs(1), Duration::from_secs(3600),
