@@ -1,8 +1,10 @@
 //! Brokers and databases of the tests' own: real ones, each on a free port with a folder of its own, so that they can be
 //! frozen, killed and started again.
 //!
-//! They end with the process that started them, also when that is killed: `setpriv` has the kernel see to it.
+//! They end with the process that started them, also when that is killed: `setpriv` has the kernel see to it. Their folders
+//! go with them.
 
+mod leftovers;
 mod mosquitto;
 mod nats;
 mod postgres;
@@ -42,6 +44,7 @@ impl Server {
     /// Prepares one that will listen on a free port. The caller adds what it needs.
     pub(crate) fn prepare(name: &'static str, program: PathBuf) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(&format!("switchboard-{name}-")).tempdir()?;
+        leftovers::remove_at_the_end(folder.path())?;
         let address = free_address()?;
         Ok(Self {
             name,

@@ -42,7 +42,7 @@ pub struct Plan {
     pub seed: u64,
     /// How long a station rests between two calls, on average.
     pub pause: Duration,
-    /// Whether the longest gap is to be measured, which takes longer.
+    /// Whether the longest gap is judged, too.
     pub measured: bool,
     /// The program.
     pub binary: PathBuf,
@@ -56,9 +56,6 @@ pub struct Plan {
 
 /// How long all is well before and after.
 const CALM: Duration = Duration::from_secs(3);
-/// The same before a fault whose gap is measured: gateways judge what is slow by the last twenty seconds, and the first ones
-/// of everybody are slow.
-const CALM_BEFORE: Duration = Duration::from_secs(21);
 /// How long stations may take to end their transactions.
 const FINISH: Duration = Duration::from_secs(150);
 /// How long what was journalled may take to get into the books.
@@ -69,7 +66,7 @@ const WORKED_OFF: Duration = Duration::from_secs(60);
 /// # Errors
 /// It could not be run. What it found is no error.
 pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>> {
-    let Plan { cell, bus, stations, seed, binary, measured, .. } = plan;
+    let Plan { cell, bus, stations, seed, binary, .. } = plan;
     if let Fault::Clock(_) = cell.fault
         && !site::clocks_can_be_wrong(cell.name)?
     {
@@ -87,7 +84,8 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
     });
     all.await.with_context(|| format!("{} of {stations}; {}", fleet.tally().begun, site.logs()))?;
     let mut orders = Orders::start(site.apis.clone(), *stations, *seed);
-    sleep(if *measured && cell.is_measured(*bus) { CALM_BEFORE } else { CALM }).await;
+    // A gateway must not remember for long that the first calls of everybody were slow.
+    sleep(CALM).await;
     let before = {
         let mut tally = fleet.tally();
         tally.longest = Default::default();
