@@ -127,7 +127,7 @@ pub struct Metadata {
     pub journal: Option<u64>,
     /// `ocpp-epoch`: the partition epoch of a sending actor.
     pub epoch: Option<u64>,
-    /// `ocpp-worker`: the worker that answers, or whose sign of life this is.
+    /// `ocpp-worker`: the worker that answers or gives back, or whose sign of life this is.
     pub worker: Option<ByteString>,
     /// `traceparent`
     pub traceparent: Option<ByteString>,

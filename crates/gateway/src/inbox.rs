@@ -159,7 +159,7 @@ fn returned(shared: &Shared, key: &StationKey, metadata: &Metadata) {
         shared.processing_is_away(now());
     }
     if let Some(id) = metadata.journal {
-        shared.journal.returned(id, key, metadata.seq);
+        shared.journal.returned(id, key, metadata.seq, metadata.worker.is_some());
     } else if let Some((handle, seq)) = here(shared, key, metadata.connection.as_ref()).zip(metadata.seq) {
         // One that finds no room is a call that is handed over again a little later.
         drop(handle.post(Parcel::Returned { seq, attempt: metadata.attempt }));

@@ -35,8 +35,17 @@ pub(crate) struct Journal {
 struct Awaited {
     key: StationKey,
     seq: u64,
-    /// None if it came back.
-    answer: oneshot::Sender<Option<Bytes>>,
+    answer: oneshot::Sender<Told>,
+}
+
+/// What came of handing an entry over.
+#[derive(Debug)]
+enum Told {
+    Answer(Bytes),
+    /// It could not be dealt with now; another one may.
+    Later,
+    /// Nobody took it.
+    Unheard,
 }
 
 #[derive(Debug, Default)]
@@ -151,21 +160,21 @@ impl Journal {
 
     /// An answer to an entry came; whether it was waited for.
     pub(crate) fn answer(&self, id: u64, key: &StationKey, seq: Option<u64>, frame: Bytes) -> bool {
-        self.tell(id, key, seq, Some(frame))
+        self.tell(id, key, seq, Told::Answer(frame))
     }
 
-    /// Nobody took an entry.
-    pub(crate) fn returned(&self, id: u64, key: &StationKey, seq: Option<u64>) {
+    /// An entry came back: nobody took it, or a worker could not deal with it.
+    pub(crate) fn returned(&self, id: u64, key: &StationKey, seq: Option<u64>, by_worker: bool) {
         // One that nobody waits for any more is tried in another round anyway.
-        let _waited = self.tell(id, key, seq, None);
+        let _waited = self.tell(id, key, seq, if by_worker { Told::Later } else { Told::Unheard });
     }
 
-    fn tell(&self, id: u64, key: &StationKey, seq: Option<u64>, frame: Option<Bytes>) -> bool {
+    fn tell(&self, id: u64, key: &StationKey, seq: Option<u64>, told: Told) -> bool {
         let mut answers = self.answers();
         if !answers.get(&id).is_some_and(|awaited| awaited.key == *key && Some(awaited.seq) == seq) {
             return false;
         }
-        answers.remove(&id).is_some_and(|awaited| awaited.answer.send(frame).is_ok())
+        answers.remove(&id).is_some_and(|awaited| awaited.answer.send(told).is_ok())
     }
 
     /// There may be work.
@@ -239,6 +248,7 @@ pub(crate) async fn work_off(shared: Arc<Shared>, stop: CancellationToken) {
     shared.journal.recount(&shared).await;
     let mut pause = PAUSE_MIN;
     let mut ours = false;
+    let mut counted = now();
     loop {
         let progress = tokio::select! {
             () = stop.cancelled() => {
@@ -257,7 +267,11 @@ pub(crate) async fn work_off(shared: Arc<Shared>, stop: CancellationToken) {
             }
             Round::NotOurs => {
                 pause = PAUSE_MIN;
-                shared.journal.recount(&shared).await;
+                // How many there are is of interest to people only; a server counts them one by one.
+                if now().saturating_duration_since(counted) >= RECOUNT_EVERY {
+                    counted = now();
+                    shared.journal.recount(&shared).await;
+                }
                 TURN / 10
             }
             Round::Progress => {
@@ -447,25 +461,24 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
     let envelope = Envelope::new(metadata, entry.frame);
     let published = shared.bus.publish(address, envelope).await;
-    let unheard;
-    let answered = match published {
-        Ok(()) => {
-            let told = tokio::time::timeout(shared.config.answer_deadline, answer).await;
-            unheard = matches!(told, Ok(Ok(None)));
-            told.ok().and_then(Result::ok).flatten()
-        }
+    let told = match published {
+        Ok(()) => match tokio::time::timeout(shared.config.answer_deadline, answer).await {
+            Ok(Ok(told)) => told,
+            _ => Told::Later,
+        },
         Err(error) => {
             tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over");
-            unheard = error.is_retryable();
             if matches!(error, switchboard_bus::PublishError::NobodyListens) {
                 shared.processing_is_away(now());
             }
-            None
+            if error.is_retryable() { Told::Unheard } else { Told::Later }
         }
     };
     shared.journal.answers().remove(&id);
-    let Some(frame) = answered else {
-        return if unheard { Worked::Unheard } else { Worked::Later };
+    let frame = match told {
+        Told::Answer(frame) => frame,
+        Told::Later => return Worked::Later,
+        Told::Unheard => return Worked::Unheard,
     };
     shared.processing_is_back();
     let frame = ByteString::try_from(frame).unwrap_or_default();

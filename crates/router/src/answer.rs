@@ -20,13 +20,27 @@ pub struct Answer {
     pub frame: Option<Bytes>,
     /// The registration that a BootNotification was answered with.
     pub registration: Option<Registration>,
+    /// The call could not be dealt with now, and is to be handed over again ([`CallError::later`]). Then there is no frame.
+    pub later: bool,
 }
 
 impl Answer {
     /// No answer.
     #[must_use]
     pub const fn silence() -> Self {
-        Self { frame: None, registration: None }
+        Self { frame: None, registration: None, later: false }
+    }
+
+    /// This frame.
+    #[must_use]
+    pub fn frame(frame: Option<Bytes>) -> Self {
+        Self { frame, ..Self::silence() }
+    }
+
+    /// No answer now: hand the call over again.
+    #[must_use]
+    pub const fn later() -> Self {
+        Self { frame: None, registration: None, later: true }
     }
 }
 

@@ -266,7 +266,7 @@ impl To {
             return self.error(&CallError::failed());
         }
         let registration = self.registration(frame.get(start..).unwrap_or_default());
-        Answer { frame: Some(end(frame)), registration }
+        Answer { registration, ..Answer::frame(Some(end(frame))) }
     }
 
     fn payload(&self, payload: &str) -> Answer {
@@ -275,7 +275,8 @@ impl To {
         };
         let mut frame = begin_result(id);
         frame.extend_from_slice(payload.as_bytes());
-        Answer { frame: Some(end(frame)), registration: self.registration(payload.as_bytes()) }
+        let registration = self.registration(payload.as_bytes());
+        Answer { registration, ..Answer::frame(Some(end(frame))) }
     }
 
     pub(crate) fn error(&self, error: &CallError) -> Answer {
@@ -283,10 +284,11 @@ impl To {
             tracing::error!(station = %self.station, action = &*self.action, cause, "a handler failed");
         }
         match &self.id {
+            _ if error.is_later() => Answer::later(),
             Some(id) if !error.is_silent() => {
                 let details = error.details().as_bytes();
                 let frame = write_error(id, error.code(), error.description(), details, self.version);
-                Answer { frame: Some(frame), registration: None }
+                Answer::frame(Some(frame))
             }
             _ => Answer::silence(),
         }

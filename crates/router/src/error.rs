@@ -28,14 +28,25 @@ pub struct CallError {
     description: Cow<'static, str>,
     details: Option<Box<RawValue>>,
     cause: Option<Box<dyn Error + Send + Sync>>,
-    silent: bool,
+    end: End,
+}
+
+/// What comes of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The station is told.
+    Told,
+    /// Nobody waits for an answer.
+    Silence,
+    /// It comes again.
+    Later,
 }
 
 impl CallError {
     /// A CALLERROR of this code. The description is cut at 255 characters when it is written; it must not hold values
     /// of the payload, nor anything that the station's owner may not read.
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), details: None, cause: None, silent: false }
+        Self { code, description: description.into(), details: None, cause: None, end: End::Told }
     }
 
     /// `NotImplemented`: the action is unknown here.
@@ -66,13 +77,14 @@ impl CallError {
     /// No answer at all: the call is older than one that was dealt with, so nobody waits for it
     /// ([`Begin::Stale`](crate::once::Begin)).
     pub fn stale() -> Self {
-        Self { silent: true, ..Self::new(ErrorCode::GenericError, "the call is stale") }
+        Self { end: End::Silence, ..Self::new(ErrorCode::GenericError, "the call is stale") }
     }
 
-    /// No answer now: what the handler needs is away, and a refusal would make the station throw its message away. The
-    /// gateway hands the call over again until its deadline; what becomes of it then depends on its class.
+    /// No answer now: what the handler needs is away, and a refusal would make the station throw its message away. The call
+    /// goes back to its gateway, which hands it over again after 50 ms, 100 ms, … 1 s until its deadline; what becomes of
+    /// it then depends on its class.
     pub fn later() -> Self {
-        Self { silent: true, ..Self::failed() }
+        Self { end: End::Later, ..Self::failed() }
     }
 
     /// The same with error details, a JSON object.
@@ -109,7 +121,13 @@ impl CallError {
     /// Whether nothing is answered.
     #[must_use]
     pub const fn is_silent(&self) -> bool {
-        self.silent
+        !matches!(self.end, End::Told)
+    }
+
+    /// Whether the call is to be handed over again.
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        matches!(self.end, End::Later)
     }
 
     /// An `InternalError` that tells nothing.
@@ -143,7 +161,7 @@ impl fmt::Debug for CallError {
             .field("description", &self.description)
             .field("details", &self.details())
             .field("cause", &self.cause)
-            .field("silent", &self.silent)
+            .field("end", &self.end)
             .finish()
     }
 }

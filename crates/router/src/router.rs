@@ -347,17 +347,14 @@ impl Router {
                 return Answering::ready(Answer::silence());
             }
             Err(error) => {
-                let frame = error.answer(context.version);
-                return Answering::ready(Answer { frame, registration: None });
+                return Answering::ready(Answer::frame(error.answer(context.version)));
             }
         };
         match self.inner.dispatch(&incoming, &()) {
             Ok(answering) => answering,
             // What is wrong with the frame goes before what is wrong with the payload.
             Err(violations) => match (!whole).then(|| Frame::parse(&incoming.frame, context.version)) {
-                Some(Err(error)) => {
-                    Answering::ready(Answer { frame: error.answer(context.version), registration: None })
-                }
+                Some(Err(error)) => Answering::ready(Answer::frame(error.answer(context.version))),
                 _ => self.inner.unreadable(&incoming, violations),
             },
         }

@@ -352,6 +352,19 @@ fn ones_own_handlers_go_before_ready_made_ones() {
 }
 
 #[test]
+fn a_handler_that_cannot_now_says_later_and_tells_the_station_nothing() {
+    let router = Router::new()
+        .on(async |_: v16::HeartbeatRequest| Err::<v16::HeartbeatResponse, _>(CallError::later()))
+        .on_raw("Raw", async |_: Raw| Err::<(), _>(CallError::later()));
+    for text in [HEARTBEAT, r#"[2,"1","Raw",{}]"#] {
+        let later = answer(&router, &context(Version::V16), text);
+        assert_eq!(later, switchboard_router::Answer::later());
+        assert_eq!((later.frame, later.later), (None, true));
+    }
+    assert!(!answer(&router, &context(Version::V16), r#"[2,"1","Unknown",{}]"#).later);
+}
+
+#[test]
 fn a_stored_answer_is_sent_again_and_a_stale_call_is_met_with_silence() {
     let reply = |reply: Result<Reply<v16::HeartbeatResponse>, CallError>| {
         let reply = Mutex::new(Some(reply));

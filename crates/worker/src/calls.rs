@@ -13,8 +13,9 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as Task, Poll, Waker},
+    time::Duration,
 };
-use switchboard_bus::{Address, Bus, Consumer, Done, Envelope, Kind};
+use switchboard_bus::{Address, Bus, Consumer, Done, Envelope, Kind, PublishError, State};
 use switchboard_messages::Mode;
 use switchboard_router::{Answer, Caller, Key, Router};
 use tokio::runtime::Handle;
@@ -23,6 +24,11 @@ use tokio_util::task::TaskTracker;
 /// How many repeats may wait for the answer of one call. A gateway repeats at most about twice a second within its
 /// deadline of 25 s, and rarely at all; what is above this is dropped, and the gateway asks again.
 const REPEATS_MAX: usize = 64;
+
+/// How long an answer waits for the bus to come back. After that its station hardly waits any more.
+const AWAY_MAX: Duration = Duration::from_secs(20);
+/// How often it is published at most.
+const TRIES_MAX: u32 = 4;
 
 /// Everything that a call meets in a worker.
 pub(crate) struct Calls {
@@ -123,16 +129,33 @@ impl Calls {
             match &answer.frame {
                 Some(frame) if frame.starts_with(b"[4") => self.metrics.errors.inc(),
                 Some(_) => self.metrics.results.inc(),
+                None if answer.later => self.metrics.given_back.inc(),
                 None => self.metrics.silences.inc(),
             };
-            let Some((inbox, envelope)) = reply.envelope(&answer, &self.id) else {
-                continue;
-            };
-            let station = envelope.metadata.station.clone();
-            if let Err(error) = self.bus.publish(Address::Inbox(inbox), envelope).await {
+            if let Err(error) = self.publish(&reply, &answer).await {
                 // Not tried again: the gateway hands the call over again as long as the station waits.
                 self.metrics.answers_lost.inc();
+                let station = reply.station();
                 tracing::warn!(?station, %error, "an answer was lost on its way to the gateway");
+            }
+        }
+    }
+
+    /// Publishes an answer, as soon as the bus is there if that is soon: a worker that has just come back may be given calls
+    /// before it can answer, and has answers that it came to meanwhile. They keep the hands full that took the calls.
+    async fn publish(&self, reply: &Reply, answer: &Answer) -> Result<(), PublishError> {
+        let mut tries = 0;
+        loop {
+            let Some((inbox, envelope)) = reply.envelope(answer, &self.id) else { return Ok(()) };
+            let published = self.bus.publish(Address::Inbox(inbox), envelope).await;
+            tries += 1;
+            if !matches!(published, Err(PublishError::Away)) || tries == TRIES_MAX {
+                return published;
+            }
+            let mut state = self.bus.state();
+            let back = state.wait_for(|state| *state != State::Away);
+            if tokio::time::timeout(AWAY_MAX, back).await.is_err() {
+                return published;
             }
         }
     }

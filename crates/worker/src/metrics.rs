@@ -21,6 +21,8 @@ pub struct Metrics {
     pub errors: Counter,
     /// Calls and SENDs that were not answered: stale, or without an answer by their nature.
     pub silences: Counter,
+    /// Calls and SENDs that could not be dealt with now: they come again.
+    pub given_back: Counter,
     /// Answers that the bus did not take. The gateway hands such a call over again.
     pub answers_lost: Counter,
     /// Envelopes that are not what a worker is sent.
@@ -42,6 +44,11 @@ impl Metrics {
             ("results", "Calls answered with a CALLRESULT", &self.results),
             ("errors", "Calls answered with a CALLERROR", &self.errors),
             ("silences", "Calls and SENDs that were not answered", &self.silences),
+            (
+                "given_back",
+                "Calls and SENDs that could not be dealt with now, and come again",
+                &self.given_back,
+            ),
             ("answers_lost", "Answers that the bus did not take", &self.answers_lost),
             ("envelopes_unreadable", "Envelopes that are not what a worker is sent", &self.unreadable),
             ("outcomes", "Outcomes of commands handed to the router", &self.outcomes),

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::fmt;
-use switchboard_bus::{Done, Envelope, Kind, Metadata, Registration};
+use switchboard_bus::{Done, Envelope, Kind, Metadata, OutcomeKind, Registration};
 use switchboard_messages::Mode;
 use switchboard_router::{Answer, Context, Key};
+use switchboard_rpc::StationId;
 
 /// Why an envelope cannot be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,20 @@ impl Reply {
         Self { metadata, _done: done }
     }
 
+    /// Whose call it was.
+    pub(crate) fn station(&self) -> Option<&StationId> {
+        self.metadata.station.as_ref()
+    }
+
     /// Where the answer goes, and the envelope that it goes in. None if nobody is to be told.
     pub(crate) fn envelope(&self, answer: &Answer, worker: &ByteString) -> Option<(ByteString, Envelope)> {
         let call = &self.metadata;
+        if answer.later {
+            // A SEND is held by its gateway until it is acknowledged, and goes again by itself.
+            let inbox = call.reply_to.clone().filter(|_| call.kind == Kind::Call)?;
+            let returned = Metadata { worker: Some(worker.clone()), ..call.returned(OutcomeKind::Busy) };
+            return Some((inbox, Envelope::new(returned, Bytes::new())));
+        }
         let body = match (&answer.frame, call.kind) {
             (Some(frame), _) => frame.clone(),
             // A SEND has no answer; its gateway, which holds it until then, is told by an empty one.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::future::BoxFuture;
 use std::{
     num::NonZeroU32,
     sync::{
@@ -12,15 +13,15 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{
-    Address, Bus, ConnectionKey, Consumer, Done, Envelope, InProcess, Kind, Metadata, OutcomeKind,
-    PublishError, Registration, Subscribed, Subscription, Topic,
+    Address, Bus, Capabilities, ConnectionKey, Consumer, Done, Envelope, InProcess, Kind, Metadata,
+    OutcomeKind, PublishError, Registration, State, SubscribeError, Subscribed, Subscription, Topic,
     presence::{self, CallKey},
 };
 use switchboard_messages::{Mode, Timestamp, v16};
 use switchboard_router::{Ended, Outcome, Raw, Router, Unhandled};
 use switchboard_rpc::{StationId, Version};
 use switchboard_worker::{Config, ServeError, Worker, serve};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Far longer than anything takes, even on a machine that does something else.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -318,6 +319,91 @@ async fn a_stale_call_is_met_with_silence() {
     gateway.hand_over(call("CP1", 0, "Stale")).await.unwrap();
     assert!(gateway.answers.try_recv().is_err());
     assert_eq!(worker.metrics().silences.get(), 1);
+}
+
+#[tokio::test]
+async fn s01_a_call_that_cannot_be_dealt_with_now_goes_back_to_its_gateway() {
+    let mut gateway = Gateway::new().await;
+    let away = Arc::new(AtomicU32::new(2));
+    let handler = {
+        let away = away.clone();
+        move || {
+            let left = away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            async move { left.map_or(Ok(()), |_| Err(switchboard_router::CallError::later())) }
+        }
+    };
+    let again_and_again = handler.clone();
+    let router = Router::new()
+        .on_raw("Books", move |_: Raw| handler())
+        .fallback(move |_: Unhandled| again_and_again());
+    let worker = start(router, &gateway).await;
+    let mut sent = call("CP1", 3, "Books");
+    sent.metadata.journal = Some(9);
+    gateway.hand_over(sent.clone()).await.unwrap();
+    let returned = gateway.answer().await;
+    let expected = Metadata { worker: Some("w1".into()), ..sent.metadata.returned(OutcomeKind::Busy) };
+    assert_eq!((*returned.metadata, returned.body), (expected, Bytes::new()));
+    assert_eq!(worker.metrics().given_back.get(), 1);
+    // A SEND is not acknowledged, and that is enough.
+    gateway.hand_over(send(Some(4))).await.unwrap();
+    assert!(gateway.answers.try_recv().is_err());
+    assert_eq!(away.load(Ordering::Relaxed), 0);
+    gateway.hand_over(again(&sent, 2)).await.unwrap();
+    assert_eq!(gateway.answer().await.metadata.kind, Kind::Answer);
+}
+
+/// A bus that is away while it is told to be, as one is whose broker was restarted.
+#[derive(Debug)]
+struct Broken {
+    inner: InProcess,
+    state: watch::Sender<State>,
+}
+
+impl Bus for Broken {
+    fn publish(&self, to: Address, envelope: Envelope) -> BoxFuture<'_, Result<(), PublishError>> {
+        if *self.state.borrow() == State::Away {
+            return Box::pin(std::future::ready(Err(PublishError::Away)));
+        }
+        self.inner.publish(to, envelope)
+    }
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+        consumer: Arc<dyn Consumer>,
+    ) -> BoxFuture<'_, Result<Subscribed, SubscribeError>> {
+        self.inner.subscribe(subscription, consumer)
+    }
+    fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+#[tokio::test]
+async fn s04_an_answer_waits_for_the_bus_to_come_back() {
+    let mut gateway = Gateway::new().await;
+    let inner = InProcess::new();
+    let (answers, received) = mpsc::channel(4);
+    let subscription = Subscription { topic: Topic::Inbox("gw".into()), in_hand_max: NonZeroU32::MAX };
+    let _inbox = inner.subscribe(subscription, Arc::new(Into(answers))).await.unwrap();
+    gateway.answers = received;
+    let broken = Arc::new(Broken { inner: inner.clone(), state: watch::Sender::new(State::Away) });
+    let worker = serve(router(), broken.clone(), config()).await.unwrap();
+    let sent = call("CP1", 3, "Heartbeat");
+    let to = Address::Call {
+        tenant: sent.metadata.tenant.clone(),
+        station: sent.metadata.station.clone().unwrap(),
+    };
+    inner.publish(to, sent).await.unwrap();
+    assert!(gateway.answers.try_recv().is_err());
+    assert_eq!(worker.metrics().answers_lost.get(), 0);
+    broken.state.send_replace(State::Connected);
+    assert_eq!(gateway.answer().await.metadata.seq, Some(3));
 }
 
 fn send(seq: Option<u64>) -> Envelope {

@@ -64,6 +64,23 @@ async fn s01_a_worker_that_falls_silent_is_not_waited_for_however_patient_the_ga
 }
 
 #[tokio::test]
+async fn s01_what_a_worker_gives_back_is_handed_over_again_soon() {
+    let world = World::start(|config| config.patience_min = Duration::from_secs(20)).await;
+    let processing = world
+        .processing(|call| match call.metadata.attempt {
+            1..=3 => Reply::Later,
+            _ => Reply::payload("{}"),
+        })
+        .await;
+    let mut station = world.station("A").await;
+    station.send(HEARTBEAT).await;
+    let answered = tokio::time::timeout(Duration::from_secs(15), station.receive()).await;
+    assert_eq!(answered.expect("long before patience is over"), r#"[3,"1",{}]"#);
+    assert_eq!(processing.count(), 4);
+    assert!(world.gateway.processing_away_for().is_zero(), "a worker is there");
+}
+
+#[tokio::test]
 async fn c11_an_answer_for_an_earlier_connection_never_reaches_its_successor() {
     let world = World::start(|_| {}).await;
     let processing = world.processing(|_| Reply::Nothing).await;
@@ -200,6 +217,15 @@ async fn s03_while_the_directory_is_away_calls_flow_and_no_billing_message_is_th
 
 #[tokio::test]
 async fn a_station_whose_calls_processing_fails_at_does_not_hold_up_the_journal_of_others() {
+    fails_at_the_calls_of_a(|| Reply::Text(r#"[4,"1","InternalError","",{}]"#.to_owned())).await;
+}
+
+#[tokio::test]
+async fn a_station_whose_calls_processing_gives_back_does_not_hold_up_the_journal_of_others() {
+    fails_at_the_calls_of_a(|| Reply::Later).await;
+}
+
+async fn fails_at_the_calls_of_a(failure: impl Fn() -> Reply + Send + Sync + 'static) {
     let directory = Arc::new(Moody::new());
     // More than are looked at at once.
     for seq in 0..600 {
@@ -209,9 +235,9 @@ async fn a_station_whose_calls_processing_fails_at_does_not_hold_up_the_journal_
         directory.journal_append(entry("B", seq)).await.unwrap();
     }
     let bus = InProcess::new();
-    let processing = Processing::start(&bus, |call| {
+    let processing = Processing::start(&bus, move |call| {
         if call.metadata.station.as_ref().is_some_and(|station| station.as_str() == "A") {
-            Reply::Text(r#"[4,"1","InternalError","",{}]"#.to_owned())
+            failure()
         } else {
             Reply::payload("{}")
         }

@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{
-    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, Registration,
-    Subscribed, Subscription, Topic, presence,
+    Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, OutcomeKind,
+    Registration, Subscribed, Subscription, Topic, presence,
 };
 use switchboard_directory::{Account, Directory as _, Locations, StationKey, password};
 use switchboard_gateway::{Config, Gateway, UnknownStations, WallClock};
@@ -227,6 +227,8 @@ pub(crate) enum Reply {
     Text(String),
     /// Nothing, now or ever.
     Nothing,
+    /// It goes back: it cannot be dealt with now.
+    Later,
 }
 
 impl Reply {
@@ -252,6 +254,13 @@ impl<F: Fn(&Envelope) -> Reply + Send + Sync + 'static> Consumer for Script<F> {
         self.calls.lock().unwrap().push(envelope.clone());
         let (text, registration) = match (self.script)(&envelope) {
             Reply::Nothing => return,
+            Reply::Later => {
+                let mut metadata = envelope.metadata.returned(OutcomeKind::Busy);
+                metadata.worker = Some(ByteString::from_static("script"));
+                let inbox = Address::Inbox(envelope.metadata.reply_to.clone().unwrap());
+                drop(self.bus.publish(inbox, Envelope::new(metadata, "")));
+                return;
+            }
             Reply::Text(text) => (text, None),
             Reply::Payload(payload, registration) => {
                 (format!("[3,{},{payload}]", message_id(&envelope.body)), registration)
