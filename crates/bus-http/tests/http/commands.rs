@@ -144,6 +144,7 @@ async fn commands_are_posted_to_any_gateway_and_the_caller_waits_for_the_outcome
 }
 
 /// A gateway that has just died, one that never was there, and one that has no such inbox any more.
+/// S06, where the way to it is a request.
 #[tokio::test]
 async fn a_command_to_a_gateway_that_is_gone_is_offline_at_once() -> Result<()> {
     let (listener, address) = port();
