@@ -205,7 +205,9 @@ impl Cell {
         if bus == Bus::Bare {
             match self.fault {
                 // What nobody knows to be lost is not handed over again, and its deadline passes.
-                Fault::WorkerKill | Fault::WorkersAway(_) => allowed.deadlines(),
+                Fault::WorkerKill | Fault::WorkersAway(..25) => allowed.deadlines(),
+                // Stations that are not let in while nobody answers are not listened for either.
+                Fault::WorkersAway(_) => allowed.silent = true,
                 Fault::BrokerRestart | Fault::BrokerKill | Fault::Cut(Pair::GatewayBroker) => {
                     allowed.deadlines();
                     allowed.silent = true;
