@@ -228,7 +228,7 @@ fn table(known: &Known) -> Result<String> {
 
 /// How long a station rests between two calls, on average.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Calls a second of all stations together, where it is measured how long one waits.
+/// How many stations go on after a rest in a second, where it is measured how long a call waits: about a hundred calls.
 const MEASURED_RATE: f64 = 60.0;
 
 const INTRODUCTION: &str = "\
