@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Only the part of this name
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Of the split, only over this broker
+    #[arg(long, value_parser = split::BROKERS)]
+    broker: Option<String>,
     /// Build nothing: measure the programs of the last run
     #[arg(long)]
     as_built: bool,
@@ -70,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         result["answer"] = answer()?;
     }
     if wanted(Part::Split) {
-        result["split"] = split::run(options.quick)?;
+        result["split"] = split::run(options.quick, options.broker.as_deref())?;
     }
     if options.json {
         println!("{result:#}");
