@@ -66,6 +66,7 @@ impl Http {
     ///
     /// # Errors
     /// When it can never work.
+    #[expect(clippy::needless_pass_by_value, reason = "all drivers are made alike")]
     pub fn connect(connect: Connect) -> Result<Self, ConnectError> {
         let config = Config::read(&connect)?;
         let client = Client::new(&connect.tls)?;
