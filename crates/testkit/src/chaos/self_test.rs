@@ -123,9 +123,9 @@ fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
     let changes: [(&dyn Fn(&mut Tally, &mut Judged), &str); 10] = [
         (&|tally, _| tally.unanswered = 1, "1 calls lost"),
         (&|tally, _| tally.wrong.push(String::new()), "1 wrong or late answers"),
-        (&|tally, _| drop(tally.closed.insert(1006, 2)), "2 sockets closed with 1006"),
+        (&|tally, _| tally.closed = [(1006, 2)].into(), "2 sockets closed with 1006"),
         (&|tally, _| tally.hasty.push(String::new()), "1 calls refused or closed before their deadline"),
-        (&|tally, _| drop(tally.refused.insert("Heartbeat: InternalError".to_owned(), 3)), "3 calls refused"),
+        (&|tally, _| tally.refused = [("Heartbeat: InternalError".to_owned(), 3)].into(), "3 calls refused"),
         (&|_, judged| judged.without_outcome = 1, "1 commands without an outcome"),
         (&|_, judged| judged.silent = 1, "1 commands lost without a word"),
         (&|_, judged| judged.doubled = 1, "1 effects doubled"),
@@ -139,10 +139,10 @@ fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
         tally.refused.insert("StopTransaction: InternalError".to_owned(), 1);
     };
     assert_eq!(of("workers-away-90s", Bus::Nats, &money), "1 calls about money refused");
-    let dead = |tally: &mut Tally, _: &mut Judged| drop(tally.closed.insert(1006, 1));
+    let dead = |tally: &mut Tally, _: &mut Judged| tally.closed = [(1006, 1)].into();
     assert_eq!(of("gateway-kill", Bus::Nats, &dead), "", "its sockets die with it");
     assert_eq!(of("workers-away-90s", Bus::Nats, &dead), "1 sockets closed with 1006", "that is no deadline");
-    let late = |tally: &mut Tally, _: &mut Judged| drop(tally.closed.insert(1013, 1));
+    let late = |tally: &mut Tally, _: &mut Judged| tally.closed = [(1013, 1)].into();
     assert_eq!(of("worker-kill", Bus::Bare, &late), "", "nobody hands it over again");
     assert_eq!(of("worker-kill", Bus::Mqtt, &late), "1 sockets closed with 1013");
     // The longest gap is judged beside all that.
@@ -223,7 +223,7 @@ async fn stations_notice_what_a_central_system_does_wrong() -> Result<()> {
         let lying = tokio::spawn(liar(listener, lie));
         let mut fleet = Fleet::start(vec![address], &plan("worker-kill", Bus::Nats));
         let second = wait::until("the station charges again", async || {
-            fleet.tally().transactions.get(&(0, 1)).filter(|second| second.id != 0).map(drop)
+            fleet.tally().transactions.get(&(0, 1)).filter(|second| second.id != 0).map(|_| ())
         });
         second.await.with_context(|| format!("{lie:?}"))?;
         assert_eq!(fleet.finish(wait::DEADLINE).await, 0);
