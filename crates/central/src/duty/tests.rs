@@ -119,6 +119,15 @@ impl Site {
         }
     }
 
+    /// Waits until so many have been handed to the line: the books say that one is being sent before it is.
+    async fn comes_to_have_sent(&self, count: usize) {
+        let begun = clock();
+        while self.sent() < count {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{} sent, not {count}", self.sent());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn call(&self, seq: u64, action: &str, payload: &str) {
         let mut context = Context::new(station(), Version::V16);
         (context.generation, context.seq) = (1, seq);
@@ -226,6 +235,7 @@ async fn what_was_being_sent_when_the_process_died_is_not_forgotten() {
         let attendance = site.central.attend(site.line.clone()).await.unwrap();
         site.owe(move |duty| duty.repeatable = repeatable).await;
         site.comes_to(DutyState::Sending, 1).await;
+        site.comes_to_have_sent(1).await;
         drop(attendance);
         let site = site.restarted().await;
         site.answers([answered()]);
@@ -246,6 +256,7 @@ async fn what_nobody_can_ask_for_any_more_is_unknown() {
     let attendance = site.central.attend(site.line.clone()).await.unwrap();
     site.owe(|duty| duty.repeatable = false).await;
     site.comes_to(DutyState::Sending, 1).await;
+    site.comes_to_have_sent(1).await;
     drop(attendance);
     site.now_ms.fetch_add(13 * 3600 * 1000, Ordering::Relaxed);
     let site = site.restarted().await;

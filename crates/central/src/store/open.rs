@@ -19,8 +19,14 @@ const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 /// A file of its own is locked, since closing any other handle on the database itself would drop the locks that SQLite
 /// holds there.
 #[derive(Debug)]
-pub(super) struct Owner {
-    _file: File,
+pub(super) struct Owner(File);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started at this moment has a copy of it until it runs
+        // its own program. An error leaves the lock to the end of this process.
+        drop(self.0.unlock());
+    }
 }
 
 impl Owner {
@@ -35,7 +41,7 @@ impl Owner {
             .open(&path)
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: database.to_owned() }),
             Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
         }

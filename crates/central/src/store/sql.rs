@@ -164,7 +164,13 @@ impl Connection {
     /// The next message, waited for. A connection over a network is looked after meanwhile.
     pub(super) fn receive<T>(&self, queue: &mut tokio::sync::mpsc::Receiver<T>) -> Option<T> {
         match &self.0 {
-            Engine::Sqlite(_) => queue.blocking_recv(),
+            Engine::Sqlite(_) => {
+                let message = queue.blocking_recv();
+                // Whoever queued it may be about to queue more, and waits for this very core if all are busy. Let
+                // it: they share a commit then, and it is not interrupted for each.
+                std::thread::yield_now();
+                message
+            }
             Engine::Postgres(session) => session.receive(queue),
         }
     }

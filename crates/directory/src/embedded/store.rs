@@ -137,6 +137,9 @@ fn work(
 ) -> Vec<oneshot::Sender<()>> {
     let mut closers = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
+        // Whoever queued this may be about to queue more, and waits for this very core if all are busy. Let it: they
+        // share a commit then, and it is not interrupted for each.
+        thread::yield_now();
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next {

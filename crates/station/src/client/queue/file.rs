@@ -40,7 +40,19 @@ pub struct FileQueue {
     recovered: Recovered,
     /// After a rewriting that failed: not again below this size.
     rewrite_from: u64,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// Held as long as the queue is ours.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started at this moment has a copy of it until it runs
+        // its own program. An error leaves the lock to the end of this process.
+        drop(self.0.unlock());
+    }
 }
 
 impl FileQueue {
@@ -66,7 +78,7 @@ impl FileQueue {
             sync: true,
             recovered: Recovered::default(),
             rewrite_from: REWRITE_BYTES_MIN,
-            _lock: lock,
+            _lock: Lock(lock),
         })
     }
 
