@@ -133,7 +133,7 @@ async fn calls(
     local
         .run_until(async {
             let mut tasks = JoinSet::new();
-            let awake = never_sleep();
+            let awake = tokio::task::spawn_local(never_sleep());
             for mut station in begin(server, stations).await? {
                 let (measuring, latencies, stop) =
                     (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
@@ -236,12 +236,10 @@ async fn begin(server: Server, count: usize) -> Result<Vec<Station>> {
 
 /// A thread that sleeps is woken by the server's write, at the server's cost: more often the slower the server is. The
 /// stations of the benchmark never sleep, so that all servers pay for the same.
-fn never_sleep() -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    })
+async fn never_sleep() -> ! {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// What came of calls.
@@ -287,7 +285,10 @@ async fn boots(server: Server, processes: &[Process], stations: usize) -> Result
         }
         anyhow::Ok(booted)
     });
-    let all = futures_util::future::try_join_all(lanes).await?;
+    let all = tokio::select! {
+        all = futures_util::future::try_join_all(lanes) => all?,
+        never = never_sleep() => never,
+    };
     let (cpu, took) = (used.since(processes)?.sum(), begun.elapsed());
     drop(all);
     Ok(json!({
@@ -401,11 +402,10 @@ impl Station {
             if compress { format!("Sec-WebSocket-Extensions: {}\r\n", offer::OFFER) } else { String::new() }
         );
         stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
+        // A server says nothing more before it is called, so that nothing behind the head can be read with it.
+        let mut answer = Vec::with_capacity(512);
         while !answer.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            ensure!(stream.read(&mut byte).await? == 1, "closed instead of answering");
-            answer.push(byte[0]);
+            ensure!(stream.read_buf(&mut answer).await? > 0, "closed instead of answering");
         }
         ensure!(
             answer.starts_with(b"HTTP/1.1 101"),
