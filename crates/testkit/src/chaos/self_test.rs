@@ -109,18 +109,21 @@ fn what_senders_were_told_must_be_what_stations_did() {
     assert_eq!(judge(3, &[], &tally).without_outcome, 3, "their senders never came back");
 }
 
+/// Makes one number wrong.
+type Change = dyn Fn(&mut Tally, &mut Judged);
+
 #[test]
 fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
     let clean = || Judged { sent: 1, ..Judged::default() };
     let audited = audit(&rows().join("\n"), &charged())?;
-    let of = |cell: &str, bus: Bus, change: &dyn Fn(&mut Tally, &mut Judged)| {
+    let of = |cell: &str, bus: Bus, change: &Change| {
         let (mut tally, mut judged) = (charged(), clean());
         change(&mut tally, &mut judged);
         broken(cell, bus, &tally, &judged, &audited)
     };
-    let nats = |change: &dyn Fn(&mut Tally, &mut Judged)| of("worker-kill", Bus::Nats, change);
+    let nats = |change: &Change| of("worker-kill", Bus::Nats, change);
     assert_eq!(nats(&|_, _| {}), "");
-    let changes: [(&dyn Fn(&mut Tally, &mut Judged), &str); 10] = [
+    let changes: [(&Change, &str); 10] = [
         (&|tally, _| tally.unanswered = 1, "1 calls lost"),
         (&|tally, _| tally.wrong.push(String::new()), "1 wrong or late answers"),
         (&|tally, _| tally.closed = [(1006, 2)].into(), "2 sockets closed with 1006"),
