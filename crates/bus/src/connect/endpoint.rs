@@ -59,6 +59,15 @@ impl fmt::Display for Endpoint {
 /// Reads all endpoints of all URLs.
 pub(super) fn read(urls: &[String], schemes: &[Scheme]) -> Result<Vec<Endpoint>, ConnectError> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
+    // As likely the end of a password with a comma in it, and then what stands before it is no host.
+    let ambiguous = urls.iter().flat_map(|urls| urls.split(',')).find(|url| ends_credentials(url));
+    if let Some(url) = ambiguous {
+        return Err(ConnectError::Url {
+            url: redacted(url),
+            reason: "write the scheme of an endpoint with credentials, and %2C for a ',' in a password"
+                .to_owned(),
+        });
+    }
     for url in urls.iter().flat_map(|urls| urls.split(',')).map(str::trim).filter(|url| !url.is_empty()) {
         let fault = |reason: String| ConnectError::Url { url: redacted(url), reason };
         let endpoint = match (url.split_once("://"), endpoints.last()) {
@@ -162,9 +171,12 @@ fn decoded(text: &str) -> Result<String, String> {
 
 /// A text that may be a URL or several, without credentials and parameters.
 pub(super) fn redacted(urls: &str) -> String {
-    let one = |url: &str| {
+    let one = |(url, behind): (&str, &str)| {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let separator = if scheme.is_empty() { "" } else { "://" };
+        if behind.split(',').any(ends_credentials) {
+            return format!("{scheme}{separator}…");
+        }
         let shown = rest.split(['?', '#']).next().unwrap_or_default();
         let parameters = if shown.len() < rest.len() { "?…" } else { "" };
         match shown.rsplit_once('@') {
@@ -172,5 +184,17 @@ pub(super) fn redacted(urls: &str) -> String {
             None => format!("{scheme}{separator}{shown}{parameters}"),
         }
     };
-    urls.split(',').map(one).collect::<Vec<_>>().join(",")
+    let mut shown = Vec::new();
+    let mut left = Some(urls);
+    while let Some(urls) = left {
+        let (url, behind) = urls.split_once(',').map_or((urls, None), |(url, behind)| (url, Some(behind)));
+        shown.push(one((url, behind.unwrap_or_default())));
+        left = behind;
+    }
+    shown.join(",")
+}
+
+/// Whether this part of a text with commas has credentials, and no scheme in front of them.
+fn ends_credentials(part: &str) -> bool {
+    part.contains('@') && !part.contains("://")
 }

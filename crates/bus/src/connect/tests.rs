@@ -140,12 +140,20 @@ fn credentials_and_certificates_come_in_pairs() {
 
 #[test]
 fn no_credential_is_shown() {
-    let mut connect = Connect::to("nats://me:secret@a,other-secret@b,nats://c?password=secret#secret");
+    let mut connect = Connect::to("nats://me:secret@a,nats://other-secret@b,nats://c?password=secret#secret");
     connect.user = Some("somebody".to_owned());
     connect.password = Some(Secret::new("secret"));
     let shown = format!("{connect:?} {:?}", connect.endpoints(SCHEMES).unwrap()[0].password);
     assert!(!shown.contains("secret"), "{shown}");
     assert!(shown.contains("nats://…@a") && shown.contains("somebody"), "{shown}");
+    // A comma in a password ends it for whoever does not know.
+    for url in
+        ["nats://me:sec,ret@a", "nats://me:1,sec,ret@a", "nats://a,me:sec,ret@b:1", "nats://me:sec@sec,ret@a"]
+    {
+        let connect = Connect::to(url);
+        let shown = format!("{connect:?} {}", connect.endpoints(SCHEMES).unwrap_err());
+        assert!(!shown.contains("sec") && !shown.contains("ret@") && shown.contains("%2C"), "{shown}");
+    }
 }
 
 proptest! {

@@ -179,6 +179,9 @@ impl Running {
         let mut front_ends =
             vec![serve_admin(&settings, addresses.admin, &metrics, &readiness, &watched, bound.admin)];
 
+        // Before anything is waited for, as what can never work is said at once.
+        let opened_bus = bus::open(&settings, &name, bound.bus.take())?;
+        let bus = Arc::clone(&opened_bus.bus);
         let opened = match file {
             Some(opened) => opened,
             None => match directory::reach(&settings, &readiness, &stop).await? {
@@ -202,8 +205,6 @@ impl Running {
             file.raise_generations(books.generation_max().await.context("the books cannot be read")?);
         }
         front_ends.push(directory::watch(&opened, &readiness));
-        let opened_bus = bus::open(&settings, &name, bound.bus.take())?;
-        let bus = Arc::clone(&opened_bus.bus);
         if !readiness::bus_is_there(&*bus, &settings.bus.to_string(), &readiness, &stop).await
             || directory::agree(role, &settings, &*directory, &readiness, &stop).await?.is_none()
         {

@@ -16,7 +16,13 @@ pub(crate) fn advice(kind: &str, error: &(dyn Error + 'static)) -> Option<String
             "{kind}_ca_file, or sslrootcert in its URL, names the authority to trust, and the URL the host that the \
              certificate is for"
         ))
-    } else if holds(&["password", "authentication", "role"]) {
+    } else if holds(&[
+        "password authentication",
+        "authentication failed",
+        "password missing",
+        "pg_hba",
+        "role \"",
+    ]) {
         Some(format!("look at {kind}_user and {kind}_password, or at what its URL says instead"))
     } else {
         None
@@ -35,6 +41,7 @@ mod tests {
             ("password authentication failed for user \"a\"", Some("directory_password")),
             ("role \"a\" does not exist", Some("directory_user")),
             ("connection refused", None),
+            ("invalid port; one looks like postgres://user:password@host", None),
         ] {
             let told = advice("directory", &io::Error::other(text));
             match (&told, named) {

@@ -311,7 +311,16 @@ fn shown(raw: Raw<'_>) -> Option<String> {
 
 /// An address, or several with commas, without what stands between the user's name and the `@`.
 fn redacted(urls: &str) -> String {
-    let one = |url: &str| {
+    let parts: Vec<&str> = urls.split(',').collect();
+    // The end of a password with a comma in it: what stands before the comma is then a part of that, too.
+    let ends_credentials = |part: &&str| part.contains('@') && !part.contains("://");
+    let one = |(place, url): (usize, &&str)| {
+        let is_end = !url.contains("://") && parts[..place].iter().any(|part| part.contains("password="));
+        if is_end || parts[place + 1..].iter().any(ends_credentials) {
+            return url
+                .split_once("://")
+                .map_or_else(|| "…".to_owned(), |(scheme, _)| format!("{scheme}://…"));
+        }
         let url = url
             .split_once("password=")
             .map_or_else(|| url.to_owned(), |(before, _)| format!("{before}password=…"));
@@ -331,7 +340,7 @@ fn redacted(urls: &str) -> String {
         };
         if scheme.is_empty() { format!("{who}{host}") } else { format!("{scheme}://{who}{host}") }
     };
-    urls.split(',').map(one).collect::<Vec<_>>().join(",")
+    parts.iter().enumerate().map(one).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -401,6 +410,11 @@ mod tests {
             ("postgres://user@a/b", "postgres://user@a/b"),
             ("u:secret@a", "u:…@a"),
             ("postgres://a/b?user=u&password=secret", "postgres://a/b?user=u&password=…"),
+            ("nats://u:sec,ret@a", "nats://…,…@a"),
+            ("nats://u:s@ec,ret@a", "nats://…,…@a"),
+            ("postgres://a/b?password=sec,ret", "postgres://a/b?password=…,…"),
+            ("nats://u:1,sec,ret@a,b", "nats://…,…,…@a,b"),
+            ("nats://a:1,nats://u:secret@b", "nats://a:1,nats://u:…@b"),
         ] {
             assert_eq!(redacted(text), shown);
         }
