@@ -314,7 +314,7 @@ fn redacted(urls: &str) -> String {
     let parts: Vec<&str> = urls.split(',').collect();
     // The end of a password with a comma in it: what stands before the comma is then a part of that, too.
     let ends_credentials = |part: &&str| part.contains('@') && !part.contains("://");
-    let one = |(place, url): (usize, &&str)| {
+    let one = |place: usize, url: &str| {
         let is_end = !url.contains("://") && parts[..place].iter().any(|part| part.contains("password="));
         if is_end || parts[place + 1..].iter().any(ends_credentials) {
             return url
@@ -340,7 +340,7 @@ fn redacted(urls: &str) -> String {
         };
         if scheme.is_empty() { format!("{who}{host}") } else { format!("{scheme}://{who}{host}") }
     };
-    parts.iter().enumerate().map(one).collect::<Vec<_>>().join(",")
+    parts.iter().enumerate().map(|(place, url)| one(place, url)).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
