@@ -120,8 +120,12 @@ async fn all_lines_have_tls_and_no_password_is_ever_shown(engine: Engine) -> Res
     logs(&distrusting, &["UnknownIssuer", "ca_file"]).await?;
     logs(&unknown, &["password"]).await?;
     for server in [&distrusting, &unknown] {
-        let (code, why) = http::get(server.admin(), "/readyz").await?;
-        ensure!(code == 503 && why.contains("waiting for the bus"), "{code} {why}");
+        // It connects to the bus before it waits for it, so that the log may be first.
+        wait::until("it waits for the bus", async || {
+            let (code, why) = http::get(server.admin(), "/readyz").await.ok()?;
+            (code == 503 && why.contains("waiting for the bus")).then_some(())
+        })
+        .await?;
         keeps_secrets(server).await?;
     }
     let checked = unknown.run(&["check-config", "--bus", &wrong, "--bus-password", BUS_PASSWORD]).await?;
