@@ -107,7 +107,8 @@ async fn a_worker_that_is_stuck_holds_stations_back_and_grows_no_memory(engine: 
     ensure!(begun.load(Ordering::Relaxed) == 8, "no more than its hands hold");
     ensure!(said <= f64::from(FLOODING), "{said} calls were taken of {FLOODING} stations");
     let flood = u64::from(FLOODING * CALLS_EACH) * u64::try_from(BYTES_EACH)? / 1024;
-    ensure!(grown < flood / 4, "{grown} kB more for a flood of {flood} kB");
+    // The allocator takes memory by the megabyte; who kept the flood would have grown by more than all of it.
+    ensure!(grown < flood / 2, "{grown} kB more for a flood of {flood} kB");
 
     // It goes on: each in its order, and nobody was closed.
     permits.add_permits(usize::try_from(FLOODING * CALLS_EACH)?);
