@@ -84,7 +84,7 @@ async fn s07_a_command_is_taken_back_by_another_process_than_its_senders(engine:
 }
 
 /// An inbox, and what comes to it.
-struct Inbox(mpsc::UnboundedSender<Envelope>);
+struct Inbox(mpsc::Sender<Envelope>);
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Inbox {
 
 impl Consumer for Inbox {
     fn deliver(&self, envelope: Envelope, done: Done) {
-        self.0.send(envelope).ok();
+        self.0.try_send(envelope).ok();
         drop(done);
     }
 }
@@ -106,7 +106,7 @@ async fn s07_the_context_comes_back_with_the_outcome_to_whoever_has_the_inbox(en
     let _worker = place.worker(&[]).await?;
     let mut station = booted(&gateway, "CP1").await?;
     let (sender, reader) = (place.join().await?, place.join().await?);
-    let (told, mut outcomes) = mpsc::unbounded_channel();
+    let (told, mut outcomes) = mpsc::channel(64);
     let subscription = Subscription { topic: Topic::Inbox("answers".into()), in_hand_max: NonZeroU32::MIN };
     let _listening = reader.subscribe(subscription, Arc::new(Inbox(told))).await?;
     let context = "order 7; für Ä\t%20 \"x\"";
@@ -245,9 +245,9 @@ async fn s09_a_command_goes_out_at_another_gateway_though_its_sender_died(engine
 async fn s06_the_sdk_calls_a_station_at_whichever_gateway_it_is(engine: Engine) -> Result<()> {
     let Some(place) = Installation::over(engine, "split::sdk").await? else { return Ok(()) };
     let (first, second) = (place.gateway(&[]).await?, place.gateway(&[]).await?);
-    let (told, mut callers) = mpsc::unbounded_channel();
+    let (told, mut callers) = mpsc::channel(64);
     let heartbeat = move |station: Station, _: v16::HeartbeatRequest| {
-        told.send(station).ok();
+        told.try_send(station).ok();
         let now = switchboard_messages::Timestamp::from_unix_millis(1_700_000_000_000);
         std::future::ready(Ok::<_, CallError>(v16::HeartbeatResponse::new(now)))
     };

@@ -65,7 +65,10 @@ async fn worker(
 /// The next answer is the one to this call.
 async fn answers(station: &mut RawStation, id: u32) -> Result<()> {
     let answer: Value = serde_json::from_str(&station.receive().await?)?;
-    ensure!(answer[0] == 3 && answer[1] == id.to_string(), "{answer} instead of the answer to {id}");
+    ensure!(
+        answer[0] == 3 && answer[1].as_str() == Some(id.to_string().as_str()),
+        "{answer} instead of the answer to {id}"
+    );
     Ok(())
 }
 
