@@ -128,8 +128,17 @@ pub(super) fn help(
     health: &Health,
 ) {
     while let Some(job) = queue.help(connection) {
+        let _helping = Helping(queue);
         serve(connection, job, queue, limits, counters, health);
-        queue.helped();
+    }
+}
+
+/// A helper's batch. Also one that panics ends, or closing would wait for it for ever.
+struct Helping<'q>(&'q Queue);
+
+impl Drop for Helping<'_> {
+    fn drop(&mut self) {
+        self.0.helped();
     }
 }
 
