@@ -12,11 +12,21 @@ pub(crate) fn show(role: Role, settings: &Settings, addresses: &Addresses) -> st
     if settings.log_format == LogFormat::Json {
         Ok(())
     } else {
-        output::line(text(role, settings, addresses))
+        output::line(text(&program(), role, settings, addresses))
     }
 }
 
-fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
+/// What to type for this program: whoever called it by its path, as `cargo run` does, has no other name for it.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains('/') && !called.contains(char::is_whitespace) {
+        called
+    } else {
+        "switchboard".to_owned()
+    }
+}
+
+fn text(program: &str, role: Role, settings: &Settings, addresses: &Addresses) -> String {
     let usual = Settings::default().api_listen;
     // A command finds the process by itself where everything is as usual.
     let api = match addresses.api {
@@ -53,8 +63,8 @@ fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
     match role {
         Role::Worker => {
             text.push_str(&format!(
-                "\nNext, in another terminal: switchboard gateway with the same --bus and --directory; then\n\n  \
-                 switchboard stations{api}\n  switchboard transactions{api}\n"
+                "\nNext, in another terminal: {program} gateway with the same --bus and --directory; then\n\n  \
+                 {program} stations{api}\n  {program} transactions{api}\n"
             ));
             return text;
         }
@@ -62,10 +72,10 @@ fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
             let next = if settings.bus.is_bare() {
                 "whoever answers what comes on STATION/in of the broker"
             } else {
-                "switchboard worker with the same --bus and --directory"
+                &format!("{program} worker with the same --bus and --directory")
             };
             text.push_str(&format!(
-                "\nNext: {next}; in another terminal:\n\n  switchboard trace --all{trace}\n"
+                "\nNext: {next}; in another terminal:\n\n  {program} trace --all{trace}\n"
             ));
             return text;
         }
@@ -80,18 +90,18 @@ fn text(role: Role, settings: &Settings, addresses: &Addresses) -> String {
         };
         text.push_str(&format!("  simulated stations    {all}\n"));
         text.push_str(&format!(
-            "\nTry, in another terminal:\n\n  switchboard stations{api}\n  switchboard trace --all{api}\n  switchboard send {first} RemoteStartTransaction '{{\"idTag\":\"A1\"}}'{api}\n  \
-             switchboard send {first} GetConfiguration{api}\n"
+            "\nTry, in another terminal:\n\n  {program} stations{api}\n  {program} trace --all{api}\n  {program} send {first} RemoteStartTransaction '{{\"idTag\":\"A1\"}}'{api}\n  \
+             {program} send {first} GetConfiguration{api}\n"
         ));
         if settings.demo > 1 {
             let second = station_id(2);
-            text.push_str(&format!("  switchboard send {second} Reset '{{\"type\":\"OnIdle\"}}'{api}\n"));
+            text.push_str(&format!("  {program} send {second} Reset '{{\"type\":\"OnIdle\"}}'{api}\n"));
         }
-        text.push_str(&format!("  switchboard transactions{api}\n"));
+        text.push_str(&format!("  {program} transactions{api}\n"));
     } else {
         text.push_str(&format!(
-            "\nNext: point a station at the address above, or start again with --demo 5; in another terminal:\n\n  switchboard stations{api}\n  \
-             switchboard trace --all{api}\n"
+            "\nNext: point a station at the address above, or start again with --demo 5; in another terminal:\n\n  {program} stations{api}\n  \
+             {program} trace --all{api}\n"
         ));
     }
     text
@@ -123,18 +133,24 @@ mod tests {
             admin: settings.admin_listen,
             bus: None,
         };
-        let usual = text(Role::Run, &settings, &addresses);
+        let usual = text("switchboard", Role::Run, &settings, &addresses);
         assert!(usual.contains("switchboard stations\n") && usual.contains("DEMO001 to DEMO005"), "{usual}");
         assert!(usual.contains("ws://127.0.0.1:8180/ocpp/STATION"), "{usual}");
         addresses.api = Some(([0, 0, 0, 0], 9).into());
         settings.demo = 1;
-        let other = text(Role::Run, &settings, &addresses);
+        let other = text("switchboard", Role::Run, &settings, &addresses);
         assert!(other.contains("switchboard stations --api 127.0.0.1:9\n"), "{other}");
-        let gateway = text(Role::Gateway, &settings, &Addresses { api: None, ..addresses });
+        let by_path = text("target/release/switchboard", Role::Run, &settings, &addresses);
+        assert!(
+            by_path.contains("  target/release/switchboard transactions --api 127.0.0.1:9\n"),
+            "{by_path}"
+        );
+        assert!(!by_path.contains("  switchboard "), "{by_path}");
+        let gateway = text("switchboard", Role::Gateway, &settings, &Addresses { api: None, ..addresses });
         assert!(gateway.contains("switchboard trace --all --api 127.0.0.1:8182\n"), "{gateway}");
         assert!(gateway.contains("switchboard worker with the same"), "{gateway}");
         settings.bus = BusPlace::Broker(Engine::Mqtt, vec!["mqtt://127.0.0.1:1883?mode=bare".to_owned()]);
-        let bare = text(Role::Gateway, &settings, &Addresses { api: None, ..addresses });
+        let bare = text("switchboard", Role::Gateway, &settings, &Addresses { api: None, ..addresses });
         assert!(!bare.contains("switchboard worker") && bare.contains("STATION/in"), "{bare}");
     }
 }
