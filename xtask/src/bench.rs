@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the server beside a bare WebSocket server, in one run.
 //!
-//! Servers run on one core and the stations on another, in interleaved rounds; what is told is the median. Each round
-//! starts a fresh process.
+//! Servers run on one core and the stations on another, by turns or in interleaved rounds; what is told is the median.
+//! Each round starts a fresh process.
 
 use crate::{cargo, root};
 use anyhow::{Context, Result, ensure};
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Of the split, only over this broker
     #[arg(long, value_parser = split::BROKERS)]
     broker: Option<String>,
+    /// Of the calls, only with so many stations
+    #[arg(long)]
+    stations: Option<usize>,
     /// Build nothing: measure the programs of the last run
     #[arg(long)]
     as_built: bool,
@@ -46,6 +49,7 @@ enum Part {
     Split,
 }
 
+/// How many call in the closed loop.
 const STATIONS: [usize; 3] = [100, 300, 1000];
 const IDLE_CONNECTIONS: usize = 10_000;
 const CALLS_OF_EACH: usize = 100;
@@ -61,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut result = json!({ "machine": machine() });
     if wanted(Part::Calls) {
-        result["calls"] = calls(options.quick)?;
+        result["calls"] = calls(options.quick, options.stations)?;
     }
     if wanted(Part::Boots) {
         result["boots"] = boots(options.quick)?;
@@ -107,23 +111,57 @@ fn build(what: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn calls(quick: bool) -> Result<Value> {
-    let (rounds, seconds) = if quick { (1, 3) } else { (3, 4) };
+/// What a call costs each server. Ours have turns, so that what else the machine does meets all of them; those of others
+/// take so much longer that they have one run to themselves.
+fn calls(quick: bool, only: Option<usize>) -> Result<Value> {
+    let (rounds, turns, seconds) = if quick { (1, 12, 3) } else { (3, 20, 5) };
     let mut result = json!({});
-    for stations in STATIONS {
+    for stations in only.map_or_else(|| STATIONS.to_vec(), |only| vec![only]) {
+        let number = stations.to_string();
         let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
+        let (ours, others): (Vec<usize>, _) = (0..SERVERS.len()).partition(|at| SERVERS[*at].is_ours());
         for round in 1..=rounds {
-            for (server, runs) in SERVERS.iter().zip(&mut runs).filter(|(server, _)| server.is_here()) {
-                eprintln!("{stations} stations, round {round} of {rounds}: {}", server.name);
-                let what = ["calls", "--stations", &stations.to_string(), "--seconds", &seconds.to_string()];
-                runs.push(measure(server, &what)?);
+            eprintln!("{stations} stations, round {round} of {rounds}");
+            let (seconds, turns) = (seconds.to_string(), turns.to_string());
+            let what = ["calls", "--stations", &number, "--seconds", &seconds, "--turns", &turns];
+            let servers: Vec<&Server> = ours.iter().map(|at| &SERVERS[*at]).collect();
+            for (at, run) in ours.iter().zip(measure_by_turns(&servers, &what)?) {
+                runs[*at].push(run);
             }
         }
-        for (server, runs) in SERVERS.iter().zip(&runs) {
-            result[stations.to_string()][server.name] = medians(runs);
+        for at in others {
+            if SERVERS[at].is_here() {
+                eprintln!("{stations} stations: {}", SERVERS[at].name);
+                let what = ["calls", "--stations", &number, "--seconds", "3"];
+                runs[at].push(measure(&SERVERS[at], &what)?);
+            }
+        }
+        for (server, of_server) in SERVERS.iter().zip(&runs) {
+            let mut row = medians(of_server);
+            if !row.is_null() {
+                let ratios = ratios(&costs(of_server), &costs(&runs[0]));
+                row["times_floor"] = json!(quantile(&ratios, 0.5));
+                row["times_floor_half_within"] = json!([quantile(&ratios, 0.25), quantile(&ratios, 0.75)]);
+            }
+            result[&number][server.name] = row;
         }
     }
     Ok(result)
+}
+
+/// What a call has cost in each turn of all runs.
+fn costs(runs: &[Value]) -> Vec<f64> {
+    let turns = runs.iter().filter_map(|run| run["us_per_call_by_turn"].as_array());
+    turns.flatten().filter_map(Value::as_f64).collect()
+}
+
+/// Each turn beside the floor's turn before it; where there are not as many, all beside the floor's median.
+fn ratios(costs: &[f64], floor: &[f64]) -> Vec<f64> {
+    if costs.len() == floor.len() {
+        return costs.iter().zip(floor).map(|(cost, floor)| cost / floor).collect();
+    }
+    let floor = quantile(floor, 0.5);
+    costs.iter().map(|cost| cost / floor).collect()
 }
 
 fn boots(quick: bool) -> Result<Value> {
@@ -174,6 +212,24 @@ fn measure(server: &Server, what: &[&str]) -> Result<Value> {
     load(server.name, &running.address, &arguments)
 }
 
+/// The same for several servers, which are called by turns.
+fn measure_by_turns(servers: &[&Server], what: &[&str]) -> Result<Vec<Value>> {
+    let running = servers.iter().map(|server| server.start()).collect::<Result<Vec<_>>>()?;
+    let (Some((first, others)), Some(server)) = (running.split_first(), servers.first()) else {
+        return Ok(Vec::new());
+    };
+    let beside = others.iter().zip(servers.iter().skip(1)).map(|(running, server)| {
+        let traits: String = server.arguments.iter().map(|it| it.replace("--", "+")).collect();
+        format!("{}={}{traits}", running.address, running.pid())
+    });
+    let beside: Vec<String> = beside.flat_map(|beside| ["--beside".to_owned(), beside]).collect();
+    let pid = first.pid();
+    let mut arguments = [&["--pid", &pid][..], server.arguments, what].concat();
+    arguments.extend(beside.iter().map(String::as_str));
+    let told = load("servers that have turns", &first.address, &arguments)?;
+    told.as_array().cloned().context("the stations told of one server only")
+}
+
 /// Lets the stations loose on a server.
 fn load(name: &str, address: &str, arguments: &[&str]) -> Result<Value> {
     let arguments = [&["--server", address][..], arguments].concat();
@@ -202,18 +258,22 @@ fn pinned(core: &str, program: &Path, arguments: &[&str]) -> Command {
 fn medians(runs: &[Value]) -> Value {
     let Some(Value::Object(first)) = runs.first() else { return Value::Null };
     first
-        .keys()
-        .map(|key| {
-            let mut numbers: Vec<f64> = runs.iter().filter_map(|run| run[key].as_f64()).collect();
-            numbers.sort_by(f64::total_cmp);
-            let middle = numbers.len() / 2;
-            let median = match numbers.len() % 2 {
-                0 if middle > 0 => f64::midpoint(numbers[middle - 1], numbers[middle]),
-                _ => numbers.get(middle).copied().unwrap_or_default(),
-            };
-            (key.clone(), json!(median))
+        .iter()
+        .filter(|(_, value)| value.is_number())
+        .map(|(key, _)| {
+            let numbers: Vec<f64> = runs.iter().filter_map(|run| run[key].as_f64()).collect();
+            (key.clone(), json!(quantile(&numbers, 0.5)))
         })
         .collect()
+}
+
+/// The number that this share of them lies below; between two of them, as far as the share says.
+fn quantile(numbers: &[f64], share: f64) -> f64 {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_by(f64::total_cmp);
+    let place = (numbers.len().saturating_sub(1)) as f64 * share;
+    let at = |place: f64| numbers.get(place as usize).copied().unwrap_or_default();
+    at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
 }
 
 fn machine() -> Value {
@@ -239,8 +299,10 @@ fn print(result: &Value) {
         println!(
             "\nserver CPU per call, OCPP 1.6, 80 % MeterValues of 942 B, 15 % Heartbeat, 5 % StatusNotification"
         );
-        for stations in STATIONS {
-            let table = &calls[&stations.to_string()];
+        let mut points: Vec<(usize, &Value)> =
+            calls.iter().filter_map(|(stations, table)| Some((stations.parse().ok()?, table))).collect();
+        points.sort_by_key(|(stations, _)| *stations);
+        for (stations, table) in points {
             println!("  {stations} stations");
             for server in SERVERS {
                 let row = &table[server.name];
@@ -253,9 +315,10 @@ fn print(result: &Value) {
                 }
                 let p99 = number(&row["p99_us"]) / 1e3;
                 let p99_goal = server.p99_goal.filter(|(with, _)| *with == stations);
-                let ratio = number(&row["server_us_per_call"]) / number(&table[floor]["server_us_per_call"]);
+                let ratio = number(&row["times_floor"]);
+                let [low, high] = [0, 1].map(|at| number(&row["times_floor_half_within"][at]));
                 println!(
-                    "    {:<30} {:>6.2} µs  {:>5.2} × floor   p50 {:>5.2} ms  p99 {:>5.2} ms  busy {:>3.0} %{}{}",
+                    "    {:<30} {:>6.2} µs  {:>5.2} × floor ({low:.2} to {high:.2})   p50 {:>5.2} ms  p99 {:>5.2} ms  busy {:>3.0} %{}{}",
                     server.name,
                     number(&row["server_us_per_call"]),
                     ratio,
@@ -340,5 +403,17 @@ mod tests {
         let runs = [json!({"a": 3.0, "b": 1}), json!({"a": 1.0, "b": 9}), json!({"a": 2.0, "b": 5})];
         assert_eq!(medians(&runs), json!({"a": 2.0, "b": 5.0}));
         assert_eq!(medians(&runs[..2]), json!({"a": 2.0, "b": 5.0}));
+        let with_turns = [json!({"a": 3.0, "turns": [1.0, 2.0]})];
+        assert_eq!(medians(&with_turns), json!({"a": 3.0}));
+    }
+
+    #[test]
+    fn turns_are_compared_with_the_turn_of_the_floor_beside_them() {
+        let run = |costs: [f64; 3]| json!({ "us_per_call_by_turn": costs });
+        let (ours, floor) = ([run([2.0, 6.0, 3.0])], [run([1.0, 2.0, 2.0])]);
+        assert_eq!(ratios(&costs(&ours), &costs(&floor)), [2.0, 3.0, 1.5]);
+        assert_eq!(ratios(&[4.0], &costs(&floor)), [2.0]);
+        assert_eq!(quantile(&[2.0, 3.0, 1.0, 4.0], 0.25), 1.75);
+        assert_eq!(quantile(&[], 0.5), 0.0);
     }
 }

@@ -1,7 +1,7 @@
 //! The stations of the benchmark: one thread, prepared frames, as little work per call as can be.
 //!
 //! `load calls` keeps one call of each station open all the time and reads the server's CPU time from /proc before and
-//! after. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the
+//! after; several servers can have turns, so that all are measured in the same minute. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the
 //! server's resident memory, fresh and after calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -25,6 +25,7 @@ use switchboard_benches::{
 use switchboard_deflate::{Pool, offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// Plays stations of OCPP 1.6 against a server on this machine.
@@ -51,11 +52,18 @@ struct Arguments {
 enum What {
     /// One call after another from each station
     Calls {
+        /// As many at each server
         #[arg(long)]
         stations: usize,
-        /// Measured after a second of warming up
+        /// Measured of each server, after a second of warming up
         #[arg(long)]
-        seconds: u64,
+        seconds: f64,
+        /// In so many turns: the servers are called by turns, and idle between them
+        #[arg(long, default_value_t = 1)]
+        turns: u32,
+        /// Another server that has turns, as ADDRESS=PID, with `+fixed` or `+compress` behind it where that holds
+        #[arg(long)]
+        beside: Vec<Beside>,
     },
     /// Calls at random times, as many a second as are asked for, whatever becomes of those before
     Open {
@@ -95,8 +103,10 @@ async fn play() -> Result<()> {
     let Arguments { server, pid, fixed, compress, what } = Arguments::parse();
     let server = Server { address: server, fixed, compress };
     let result = match what {
-        What::Calls { stations, seconds } => {
-            calls(server, &pid, stations, Duration::from_secs(seconds)).await?
+        What::Calls { stations, seconds, turns, beside } => {
+            let first = Called { server, processes: pid };
+            let all: Vec<Called> = [first].into_iter().chain(beside.into_iter().map(Called::from)).collect();
+            calls(&all, stations, turns, Duration::from_secs_f64(seconds / f64::from(turns))).await?
         }
         What::Open { stations, per_second, seconds } => {
             open(server, &pid, stations, per_second, Duration::from_secs(seconds)).await?
@@ -113,56 +123,146 @@ const CALLING_AT_ONCE: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Whom the stations talk to, and how.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Server {
     address: SocketAddr,
     fixed: bool,
     compress: bool,
 }
 
-async fn calls(
+/// A server that is called, and the processes that it is.
+struct Called {
     server: Server,
-    processes: &[Process],
-    stations: usize,
-    measured: Duration,
-) -> Result<serde_json::Value> {
-    let measuring = Rc::new(Cell::new(false));
-    let latencies = Rc::new(RefCell::new(Vec::<u32>::with_capacity(4_000_000)));
-    let stop = Rc::new(Cell::new(false));
+    processes: Vec<Process>,
+}
+
+impl From<Beside> for Called {
+    fn from(Beside { server, pid }: Beside) -> Self {
+        Self { server, processes: vec![Process { name: None, pid }] }
+    }
+}
+
+/// What the tasks of all stations look at.
+#[derive(Default)]
+struct Turns {
+    /// Whose stations call.
+    whose: Cell<Turn>,
+    changed: Notify,
+    /// Stations with an open call.
+    calling: Cell<usize>,
+    measuring: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Nobody,
+    Server(usize),
+    Over,
+}
+
+impl Turns {
+    fn change(&self, whose: Turn) {
+        self.whose.set(whose);
+        self.changed.notify_waiters();
+    }
+
+    /// Lets the stations of one server call for a while, and waits for their last answers.
+    async fn of(&self, server: usize, time: Duration) {
+        self.change(Turn::Server(server));
+        tokio::time::sleep(time).await;
+        self.change(Turn::Nobody);
+        while self.calling.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// One call after another, while its server has its turn.
+    async fn take_part(&self, server: usize, mut station: Station, latencies: &Latencies) -> Result<()> {
+        loop {
+            let changed = self.changed.notified();
+            match self.whose.get() {
+                Turn::Server(whose) if whose == server => {
+                    self.calling.set(self.calling.get() + 1);
+                    let begun = Instant::now();
+                    let answered = station.call().await;
+                    self.calling.set(self.calling.get() - 1);
+                    answered?;
+                    if self.measuring.get() {
+                        let micros = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+                        latencies.borrow_mut().push(micros);
+                    }
+                }
+                Turn::Over => return Ok(()),
+                _ => changed.await,
+            }
+        }
+    }
+}
+
+type Latencies = RefCell<Vec<u32>>;
+
+/// The servers have turns, so that whatever else this machine does meets all of them. A turn ends with its last answer:
+/// what was used in it is what its calls have cost. What is told is the median of the turns.
+async fn calls(all: &[Called], stations: usize, turns: u32, turn: Duration) -> Result<serde_json::Value> {
+    let state = Rc::new(Turns::default());
+    let latencies: Vec<Rc<Latencies>> = all.iter().map(|_| Rc::default()).collect();
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
             let mut tasks = JoinSet::new();
             let awake = tokio::task::spawn_local(never_sleep());
-            for mut station in begin(server, stations).await? {
-                let (measuring, latencies, stop) =
-                    (Rc::clone(&measuring), Rc::clone(&latencies), Rc::clone(&stop));
-                tasks.spawn_local(async move {
-                    while !stop.get() {
-                        let begun = Instant::now();
-                        station.call().await?;
-                        if measuring.get() {
-                            let micros = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
-                            latencies.borrow_mut().push(micros);
-                        }
-                    }
-                    anyhow::Ok(())
-                });
+            for (number, (called, latencies)) in all.iter().zip(&latencies).enumerate() {
+                for station in begin(called.server, stations).await? {
+                    let (state, latencies) = (Rc::clone(&state), Rc::clone(latencies));
+                    tasks.spawn_local(async move { state.take_part(number, station, &latencies).await });
+                }
+                state.of(number, WARM_UP).await;
             }
-            tokio::time::sleep(WARM_UP).await;
-            let (used, begun) = (Used::by(processes)?, Instant::now());
-            measuring.set(true);
-            tokio::time::sleep(measured).await;
-            measuring.set(false);
-            let (used, took) = (used.since(processes)?, begun.elapsed());
-            stop.set(true);
+            state.measuring.set(true);
+            let mut costs = vec![Vec::new(); all.len()];
+            let mut took = vec![(Used::none(), Duration::ZERO); all.len()];
+            for _ in 0..turns {
+                for (number, called) in all.iter().enumerate() {
+                    let before = latencies[number].borrow().len();
+                    let (used, begun) = (Used::by(&called.processes)?, Instant::now());
+                    state.of(number, turn).await;
+                    let used = used.since(&called.processes)?;
+                    let count = latencies[number].borrow().len() - before;
+                    ensure!(count > 0, "not one call was answered");
+                    costs[number].push(used.sum().as_secs_f64() * 1e6 / count as f64);
+                    took[number].0.add(&used);
+                    took[number].1 += begun.elapsed();
+                }
+                if let Some(ended) = tasks.try_join_next() {
+                    ended.context("a station broke off")??;
+                }
+            }
+            state.change(Turn::Over);
             while let Some(ended) = tasks.join_next().await {
                 ended.context("a station broke off")??;
             }
             awake.abort();
-            told(&mut latencies.borrow_mut(), &used, processes, took)
+            let mut told: Vec<_> = all
+                .iter()
+                .zip(latencies)
+                .zip(took.into_iter().zip(costs))
+                .map(|((called, latencies), ((used, took), costs))| {
+                    let mut told = told(&mut latencies.borrow_mut(), &used, &called.processes, took)?;
+                    told["server_us_per_call"] = json!(median(&costs));
+                    told["us_per_call_by_turn"] = json!(costs);
+                    anyhow::Ok(told)
+                })
+                .collect::<Result<_>>()?;
+            Ok(if all.len() == 1 { told.swap_remove(0) } else { json!(told) })
         })
         .await
+}
+
+fn median(numbers: &[f64]) -> f64 {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
 /// Calls that begin at times of their own. How long each takes counts from then, so that a server that is slow for a moment
@@ -564,10 +664,48 @@ impl FromStr for Process {
     }
 }
 
+/// A server beside the first.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    server: Server,
+    pid: u32,
+}
+
+impl FromStr for Beside {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut parts = text.split('+');
+        let place = parts.next().unwrap_or_default();
+        let (address, pid) = place.split_once('=').context("it is to be ADDRESS=PID")?;
+        let mut server = Server { address: address.parse()?, fixed: false, compress: false };
+        for part in parts {
+            match part {
+                "fixed" => server.fixed = true,
+                "compress" => server.compress = true,
+                other => bail!("`{other}` is neither `fixed` nor `compress`"),
+            }
+        }
+        Ok(Self { server, pid: pid.parse()? })
+    }
+}
+
 /// What each process has used.
+#[derive(Clone)]
 struct Used(Vec<Duration>);
 
 impl Used {
+    const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.0.resize(more.0.len(), Duration::ZERO);
+        for (sum, more) in self.0.iter_mut().zip(&more.0) {
+            *sum += *more;
+        }
+    }
+
     fn by(processes: &[Process]) -> Result<Self> {
         processes.iter().map(|process| cpu_time(process.pid)).collect::<Result<_>>().map(Self)
     }
@@ -608,6 +746,16 @@ mod tests {
     fn the_frame_with_six_values_has_the_size_that_the_figures_name() {
         let id = "0".repeat(ID_LENGTH);
         assert_eq!(format!(r#"[2,"{id}","MeterValues",{METER_VALUES}]"#).len(), 942);
+    }
+
+    #[test]
+    fn a_server_beside_the_first_says_where_and_what_it_is() {
+        let beside: Beside = "127.0.0.1:80=7+compress".parse().unwrap();
+        assert_eq!((beside.server.address.port(), beside.pid), (80, 7));
+        assert!(beside.server.compress && !beside.server.fixed);
+        for odd in ["127.0.0.1:80", "127.0.0.1=7", "127.0.0.1:80=7+other", "127.0.0.1:80=x"] {
+            assert!(odd.parse::<Beside>().is_err(), "{odd}");
+        }
     }
 
     #[test]

@@ -80,6 +80,11 @@ enum Program {
 }
 
 impl Server {
+    /// Whether it is a program of the benchmark's own.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self.program, Program::Ours(_))
+    }
+
     /// Whether it can be started here: the servers of others need their packages.
     pub(super) fn is_here(&self) -> bool {
         match self.program {
