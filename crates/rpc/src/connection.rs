@@ -379,10 +379,15 @@ impl Connection {
         }
         self.stats.calls_received += 1;
         let boot = self.hold == Hold::FirstCall && layout.name(&text) == "BootNotification";
-        match self.inbound.push(text, layout, now) {
-            Arrival::Taken => {}
-            Arrival::Repeats => self.stats.calls_repeated += 1,
-            Arrival::IdReused => self.stats.ids_reused += 1,
+        if self.inbound.is_free() {
+            let next = self.inbound.take(text, layout, now, &self.config);
+            self.proceed(next);
+        } else {
+            match self.inbound.push(text, layout, now) {
+                Arrival::Taken => {}
+                Arrival::Repeats => self.stats.calls_repeated += 1,
+                Arrival::IdReused => self.stats.ids_reused += 1,
+            }
         }
         // L06: some stations stumble over a CALL that comes before the answer to their BootNotification.
         if self.hold == Hold::FirstCall {
@@ -393,11 +398,15 @@ impl Connection {
 
     fn advance(&mut self, now: Instant) {
         while let Some(next) = self.inbound.advance(now, &self.config) {
-            match next {
-                Next::InHand => {}
-                Next::InHandIdReused => self.stats.ids_reused += 1,
-                Next::Repeat(text) => self.transmits.push(Transmit { text, kind: TransmitKind::Repeat }),
-            }
+            self.proceed(next);
+        }
+    }
+
+    fn proceed(&mut self, next: Next) {
+        match next {
+            Next::InHand => {}
+            Next::InHandIdReused => self.stats.ids_reused += 1,
+            Next::Repeat(text) => self.transmits.push(Transmit { text, kind: TransmitKind::Repeat }),
         }
     }
 

@@ -93,6 +93,23 @@ impl Inbound {
         self.in_hand.is_none()
     }
 
+    /// Nothing is in hand, and nothing waits.
+    pub(super) fn is_free(&self) -> bool {
+        self.in_hand.is_none() && self.waiting.is_empty()
+    }
+
+    /// Takes a CALL while [nothing is before it](Self::is_free), as is usual: it needs no place in the queue.
+    pub(super) fn take(
+        &mut self,
+        text: ByteString,
+        layout: Layout,
+        received: Instant,
+        config: &Config,
+    ) -> Next {
+        self.last_seq += 1;
+        self.begin(Arrived { seq: self.last_seq, text, layout, received }, received, config)
+    }
+
     /// Takes a CALL to the end of the queue.
     pub(super) fn push(&mut self, text: ByteString, layout: Layout, received: Instant) -> Arrival {
         self.last_seq += 1;
@@ -118,9 +135,14 @@ impl Inbound {
             return None;
         }
         let Waiting { call, answer, .. } = pop_and_shrink(&mut self.waiting)?;
-        if let Some(answer) = answer {
-            return Some(Next::Repeat(answer));
-        }
+        Some(match answer {
+            Some(answer) => Next::Repeat(answer),
+            None => self.begin(call, now, config),
+        })
+    }
+
+    /// Takes a call in hand, unless its answer is known.
+    fn begin(&mut self, call: Arrived, now: Instant, config: &Config) -> Next {
         // Asked only now, so that an answer from memory does not overtake the calls before it (C10).
         let recall = match &self.replay {
             Some(replay) => {
@@ -129,11 +151,11 @@ impl Inbound {
             None => Recall::New,
         };
         if let Recall::Same(answer) = recall {
-            return Some(Next::Repeat(answer.into()));
+            return Next::Repeat(answer.into());
         }
         self.in_hand = Some(call);
         self.given = false;
-        Some(if recall == Recall::IdReused { Next::InHandIdReused } else { Next::InHand })
+        if recall == Recall::IdReused { Next::InHandIdReused } else { Next::InHand }
     }
 
     /// Gives out the call in hand, once.

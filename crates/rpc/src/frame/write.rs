@@ -106,13 +106,12 @@ const fn or_empty_object(json: &[u8]) -> &[u8] {
 /// and in errors this version's name of the code and a description that is short enough (F04, F14). An answer that is
 /// in this form already is passed on as it is.
 pub(crate) fn write_answered(text: ByteString, layout: &Layout, id: &str, version: Version) -> ByteString {
-    let same_id = layout.id_json(&text) == id;
+    if layout.kind == FrameKind::Result && layout.has_payload() && layout.id_json(&text) == id {
+        return text;
+    }
     let payload = layout.payload(&text);
     let mut frame = Vec::with_capacity(text.len() + id.len());
     if layout.kind == FrameKind::Result {
-        if same_id && layout.has_payload() {
-            return text;
-        }
         frame.extend_from_slice(b"[3,");
         frame.extend_from_slice(id.as_bytes());
     } else {
