@@ -62,7 +62,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     metadata.remaining = Some(Duration::from_secs(25));
     metadata.reply_to = Some("gateway-4f2a".into());
     metadata.attempt = 1;
-    let block = metadata.encode_block();
     let envelope = Envelope::new(metadata.clone(), vec![b' '; 300]);
     let to = Address::Call { tenant: "default".into(), station };
 
@@ -76,8 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _subscribed = subscribed?;
 
     measure("clone of a call's metadata", || drop(black_box(black_box(&metadata).clone())))?;
-    measure("encode", || drop(black_box(black_box(&metadata).encode_block())))?;
-    measure("decode", || drop(black_box(Metadata::decode_block(black_box(&block)))))?;
+    measure("through headers", || drop(black_box(black_box(&metadata).through_headers())))?;
     measure("publish to the in-process bus, with a clone of envelope and address", || {
         drop(bus.publish(black_box(&to).clone(), black_box(&envelope).clone()));
     })?;

@@ -1,8 +1,7 @@
-//! [`Metadata`] to and from the headers of a transport: names, forms of values, and a block form of one buffer.
+//! [`Metadata`] to and from the headers of a transport: names and forms of values.
 //!
 //! Drivers hand each header to their library with [`Metadata::encode_headers`] and read what came with
-//! [`Metadata::decode_headers`]. The in-process bus uses [`Metadata::encode_block`]: the same headers one behind the
-//! other in one text, from which [`Metadata::decode_block`] takes its strings without copying them.
+//! [`Metadata::decode_headers`]. In one process [`Metadata::through_headers`] does both, header by header.
 
 mod time;
 
@@ -38,12 +37,6 @@ pub enum HeaderError {
         /// What should stand there.
         expected: &'static str,
     },
-    /// A header of a block that is cut off, or whose lengths fall between the bytes of a character.
-    #[error("header {number} of the block cannot be read")]
-    Entry {
-        /// Which, from 1.
-        number: usize,
-    },
 }
 
 impl Metadata {
@@ -51,77 +44,80 @@ impl Metadata {
     ///
     /// Values are plain text. A transport that reserves characters encodes them with [`percent`](crate::percent).
     /// Times are written in milliseconds; a remaining time is rounded down to them, and years are kept within 0 to 9999.
-    #[inline]
     pub fn encode_headers(&self, put: &mut impl FnMut(&'static str, &str)) {
-        self.each(&mut |field, value| put(field.name(), value));
+        self.each(&mut |field, value| put(field.name(), value.as_ref()));
     }
 
-    #[inline]
-    fn each(&self, put: &mut impl FnMut(Field, &str)) {
+    /// Behind a pointer, so that what is done with a header is compiled once and not at each of the two dozen calls below:
+    /// a processor fetches code that it runs through once for every call of a station more slowly than it runs it.
+    fn each(&self, put: &mut dyn FnMut(Field, Value<'_>)) {
         let mut digits = itoa::Buffer::new();
-        put(Field::Envelope, ENVELOPE_VERSION);
-        put(Field::Kind, kind_name(self.kind));
-        put(Field::Tenant, &self.tenant);
+        put(Field::Envelope, Value::Made(ENVELOPE_VERSION));
+        put(Field::Kind, Value::Made(kind_name(self.kind)));
+        put(Field::Tenant, Value::Kept(&self.tenant));
         if let Some(station) = &self.station {
-            put(Field::Station, station.as_str());
+            put(Field::Station, Value::Kept(station.text()));
         }
         if let Some(version) = self.version {
-            put(Field::Version, version.as_str());
+            put(Field::Version, Value::Made(version.as_str()));
         }
         if let Some(action) = &self.action {
-            put(Field::Action, action);
+            put(Field::Action, Value::Kept(action));
         }
         if let Some(connection) = &self.connection {
-            put(Field::Gateway, &connection.gateway);
-            put(Field::Generation, digits.format(connection.generation));
+            put(Field::Gateway, Value::Kept(&connection.gateway));
+            put(Field::Generation, Value::Made(digits.format(connection.generation)));
         }
         if let Some(seq) = self.seq {
-            put(Field::Seq, digits.format(seq));
+            put(Field::Seq, Value::Made(digits.format(seq)));
         }
         if let Some(received) = self.received_at_ms {
-            put(Field::ReceivedAt, time::Text::new(received).as_str());
+            put(Field::ReceivedAt, Value::Made(time::Text::new(received).as_str()));
         }
         if let Some(remaining) = self.remaining {
-            put(Field::Remaining, digits.format(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)));
+            put(
+                Field::Remaining,
+                Value::Made(digits.format(u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX))),
+            );
         }
         if let Some(reply_to) = &self.reply_to {
-            put(Field::ReplyTo, reply_to);
+            put(Field::ReplyTo, Value::Kept(reply_to));
         }
         if self.attempt != 0 {
-            put(Field::Attempt, digits.format(self.attempt));
+            put(Field::Attempt, Value::Made(digits.format(self.attempt)));
         }
         if let Some(id) = &self.command_id {
-            put(Field::CommandId, id);
+            put(Field::CommandId, Value::Kept(id));
         }
         if let Some(context) = &self.context {
-            put(Field::Context, context);
+            put(Field::Context, Value::Kept(context));
         }
         if let Some(registration) = self.registration {
-            put(Field::Registration, registration_name(registration));
+            put(Field::Registration, Value::Made(registration_name(registration)));
         }
         if let Some(outcome) = self.outcome {
-            put(Field::Outcome, outcome.as_str());
+            put(Field::Outcome, Value::Made(outcome.as_str()));
         }
         if self.lane == Lane::Urgent {
-            put(Field::Lane, "urgent");
+            put(Field::Lane, Value::Made("urgent"));
         }
         if self.outbox {
-            put(Field::Outbox, "1");
+            put(Field::Outbox, Value::Made("1"));
         }
         if let Some(journal) = self.journal {
-            put(Field::Journal, digits.format(journal));
+            put(Field::Journal, Value::Made(digits.format(journal)));
         }
         if let Some(epoch) = self.epoch {
-            put(Field::Epoch, digits.format(epoch));
+            put(Field::Epoch, Value::Made(digits.format(epoch)));
         }
         if let Some(worker) = &self.worker {
-            put(Field::Worker, worker);
+            put(Field::Worker, Value::Kept(worker));
         }
         if let Some(parent) = &self.traceparent {
-            put(Field::TraceParent, parent);
+            put(Field::TraceParent, Value::Kept(parent));
         }
         if let Some(state) = &self.tracestate {
-            put(Field::TraceState, state);
+            put(Field::TraceState, Value::Kept(state));
         }
     }
 
@@ -147,55 +143,21 @@ impl Metadata {
         decoder.finish()
     }
 
-    /// Writes the headers one behind the other: which header, the length of its value, the value.
-    ///
-    /// Values are in the form that they have in every transport. A name is its place in the table of headers, since the
-    /// block never leaves the process; and lengths rather than separators, since nothing has to be escaped or looked for.
-    /// All numbers are ASCII characters of seven bits each, so that the whole is text.
-    #[must_use]
-    pub fn encode_block(&self) -> ByteString {
-        let mut block = Vec::with_capacity(self.block_bytes_max());
-        self.each(&mut |field, value| {
-            debug_assert!(value.len() < 1 << 28, "far beyond any frame's size");
-            let part = |shift: usize| (value.len() >> shift & 0x7f) as u8;
-            block.extend_from_slice(&[field as u8, part(0), part(7), part(14), part(21)]);
-            block.extend_from_slice(value.as_bytes());
-        });
-        // Strings and ASCII between them.
-        ByteString::try_from(block).unwrap_or_default()
-    }
-
-    /// Reads what [`encode_block`](Self::encode_block) wrote. The strings are slices of `block` and keep it alive.
+    /// What arrives on the other side of a transport, for one that stays in the process: each header is written and read
+    /// again. Strings are their own headers, and so are not copied.
     ///
     /// # Errors
-    /// As [`decode_headers`](Self::decode_headers), and when a header cannot be read. No block makes it panic.
-    pub fn decode_block(block: &ByteString) -> Result<Self, HeaderError> {
+    /// As [`decode_headers`](Self::decode_headers).
+    pub fn through_headers(&self) -> Result<Self, HeaderError> {
         let mut decoder = Decoder::new();
-        let mut rest: &str = block;
-        let mut number = 0;
-        while !rest.is_empty() {
-            number += 1;
-            let (field, value, after) = split_entry(rest).ok_or(HeaderError::Entry { number })?;
-            rest = after;
-            decoder.take(field, Slice { block, text: value })?;
-        }
+        let mut outcome = Ok(());
+        self.each(&mut |field, value| {
+            if outcome.is_ok() {
+                outcome = decoder.take(field, value);
+            }
+        });
+        outcome?;
         decoder.finish()
-    }
-
-    /// What the block needs at most: the strings, and a fixed sum for names, numbers, words and lengths.
-    fn block_bytes_max(&self) -> usize {
-        let text = |field: &Option<ByteString>| field.as_ref().map_or(0, |text| text.len());
-        FIXED_BYTES
-            + self.tenant.len()
-            + self.station.as_ref().map_or(0, |station| station.as_str().len())
-            + self.connection.as_ref().map_or(0, |connection| connection.gateway.len())
-            + text(&self.action)
-            + text(&self.reply_to)
-            + text(&self.command_id)
-            + text(&self.context)
-            + text(&self.worker)
-            + text(&self.traceparent)
-            + text(&self.tracestate)
     }
 }
 
@@ -351,31 +313,31 @@ impl Decoder {
     }
 }
 
-/// Part of a block, made into a string of its own only where it is kept.
-struct Slice<'a> {
-    block: &'a ByteString,
-    text: &'a str,
+/// A header's value.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    /// A string of the metadata, as it is.
+    Kept(&'a ByteString),
+    /// What a number, a time or a word is written as.
+    Made(&'a str),
 }
 
-impl AsRef<str> for Slice<'_> {
+impl AsRef<str> for Value<'_> {
     fn as_ref(&self) -> &str {
-        self.text
+        match self {
+            Self::Kept(text) => text,
+            Self::Made(text) => text,
+        }
     }
 }
 
-impl From<Slice<'_>> for ByteString {
-    fn from(slice: Slice<'_>) -> Self {
-        slice.block.slice_ref(slice.text)
+impl From<Value<'_>> for ByteString {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Kept(text) => text.clone(),
+            Value::Made(text) => text.into(),
+        }
     }
-}
-
-/// The first header of a block, its value, and what is behind it.
-fn split_entry(text: &str) -> Option<(Field, &str, &str)> {
-    let [field, sizes @ ..] = *text.as_bytes().first_chunk::<5>()?;
-    let field = *Field::ALL.get(usize::from(field))?;
-    let value = sizes.iter().rev().fold(0, |size, part| size << 7 | usize::from(*part));
-    let end = value.checked_add(5)?;
-    Some((field, text.get(5..end)?, text.get(end..)?))
 }
 
 /// Digits only: `str::parse` would take `+1` as well.
@@ -501,8 +463,6 @@ impl Field {
 const LOOK_AHEAD: usize = 5;
 /// No name of ours is longer.
 const NAME_BYTES_MAX: usize = 24;
-/// More than the numbers, words and lengths of all headers together.
-const FIXED_BYTES: usize = 320;
 /// What `StationId` allows at all; who may connect is decided at the gateway's door.
 const STATION_CHARACTERS_MAX: usize = 255;
 const A_NUMBER: &str = "a number";

@@ -1,13 +1,13 @@
 //! The in-process bus: gateway and workers in one process, and every test of them.
 //!
-//! Nothing is queued. `publish` encodes the envelope into real headers, decodes it again and calls the consumer on the
-//! publisher's own task, so that what works here has been through the contract's form, and a call costs no task switch.
+//! Nothing is queued. `publish` writes the envelope's headers, reads them again and calls the consumer on the publisher's
+//! own task, so that what works here has been through the contract's form, and a call costs no task switch.
 
+use crate::Envelope;
 use crate::contract::{
     Address, Bus, Capabilities, Consumer, Done, PublishError, Release, State, SubscribeError, Subscribed,
     Subscription, Tells, Topic,
 };
-use crate::{Envelope, Metadata};
 use bytestring::ByteString;
 use foldhash::HashMap;
 use futures_util::future::BoxFuture;
@@ -306,7 +306,7 @@ fn unsubscribe(shared: &Weak<Shared>, topic: &Topic, id: u64) {
 /// The envelope as it is on the other side of a transport.
 fn transported(mut envelope: Envelope) -> Result<Envelope, PublishError> {
     let refused = |error| PublishError::Refused(Box::new(error));
-    *envelope.metadata = Metadata::decode_block(&envelope.metadata.encode_block()).map_err(refused)?;
+    *envelope.metadata = envelope.metadata.through_headers().map_err(refused)?;
     Ok(envelope)
 }
 

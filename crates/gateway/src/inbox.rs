@@ -102,6 +102,10 @@ async fn pass_on(shared: &Shared, key: &StationKey, envelope: Envelope) {
 }
 
 fn sort(shared: &Arc<Shared>, envelope: Envelope) {
+    if envelope.metadata.kind == Kind::Answer {
+        answer(shared, envelope);
+        return;
+    }
     let Some(key) = envelope
         .metadata
         .station
@@ -111,7 +115,6 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
         return;
     };
     match envelope.metadata.kind {
-        Kind::Answer => answer(shared, &key, envelope),
         Kind::Command => command(shared, &key, envelope),
         Kind::Returned => returned(shared, &key, &envelope.metadata),
         Kind::ResultError => {
@@ -134,16 +137,18 @@ fn sort(shared: &Arc<Shared>, envelope: Envelope) {
     }
 }
 
-fn answer(shared: &Shared, key: &StationKey, envelope: Envelope) {
-    let Metadata { seq, attempt, registration, journal, connection, .. } = *envelope.metadata;
+fn answer(shared: &Shared, envelope: Envelope) {
+    let Metadata { tenant, station, seq, attempt, registration, journal, connection, .. } =
+        *envelope.metadata;
+    let Some(key) = station.map(|station| StationKey { tenant, station }) else { return };
     if let Some(id) = journal {
-        if !shared.journal.answer(id, key, seq, envelope.body) {
+        if !shared.journal.answer(id, &key, seq, envelope.body) {
             shared.metrics.answers_late.inc();
         }
         return;
     }
     // C11, S10: for an earlier connection, or for none.
-    let Some((handle, seq)) = here(shared, key, connection.as_ref()).zip(seq) else {
+    let Some((handle, seq)) = here(shared, &key, connection.as_ref()).zip(seq) else {
         shared.metrics.answers_late.inc();
         return;
     };

@@ -35,7 +35,6 @@ fn a_call_has_the_headers_of_the_contract() {
         ocpp-remaining-ms: 25000\nocpp-reply-to: gateway-1\nocpp-attempt: 1\n";
     let lines: String = headers(&call()).iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     assert_eq!(lines, expected);
-    assert!(call().encode_block().starts_with("\x00\x01\x00\x00\x001\x01\x04\x00\x00\x00call"));
 }
 
 #[test]
@@ -51,13 +50,23 @@ fn order_and_case_of_names_do_not_matter_and_foreign_headers_are_passed_over() {
 }
 
 #[test]
-fn decoded_strings_are_slices_of_the_block() {
-    let block = call().encode_block();
-    let range = block.as_bytes().as_ptr_range();
-    let metadata = Metadata::decode_block(&block).unwrap();
-    for text in [metadata.tenant, metadata.action.unwrap(), metadata.reply_to.unwrap()] {
-        assert!(range.contains(&text.as_bytes().as_ptr()), "{text}");
-    }
+fn within_a_process_strings_are_not_copied() {
+    let sent = call();
+    let received = sent.through_headers().unwrap();
+    assert_eq!(received.action.unwrap().as_ptr(), sent.action.unwrap().as_ptr());
+}
+
+#[test]
+fn what_no_header_can_say_does_not_arrive_within_a_process_either() {
+    let mut metadata = call();
+    metadata.station = None;
+    assert_eq!(metadata.through_headers(), Err(HeaderError::Missing { name: STATION }));
+    let mut metadata = call();
+    metadata.tenant = ByteString::new();
+    assert!(matches!(metadata.through_headers(), Err(HeaderError::Value { name: TENANT, .. })));
+    let mut metadata = call();
+    metadata.remaining = Some(Duration::from_micros(1_999));
+    assert_eq!(metadata.through_headers().unwrap().remaining, Some(Duration::from_millis(1)));
 }
 
 #[test]
@@ -209,41 +218,13 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded_as_it_was(metadata in any_metadata()) {
-        prop_assert_eq!(&decode(&headers(&metadata)), &Ok(metadata.clone()));
-        let block = metadata.encode_block();
-        prop_assert_eq!(Metadata::decode_block(&block), Ok(metadata));
-    }
-
-    #[test]
-    fn no_block_makes_decoding_panic(text in "\\PC{0,200}", bytes in vec(any::<u8>(), 0..200)) {
-        let _outcome = Metadata::decode_block(&text.into());
-        let _outcome = Metadata::decode_block(&String::from_utf8_lossy(&bytes).into_owned().into());
-        // What looks like headers gets further.
-        for (value, more) in bytes.chunks(8).zip(0_u8..) {
-            let value = String::from_utf8_lossy(value);
-            let size = char::from((value.len() as u8 + more % 2) & 0x7f);
-            let block = format!("\x01\x04\0\0\0call\x03{size}\0\0\0{value}");
-            let _outcome = Metadata::decode_block(&block.into());
-        }
+        prop_assert_eq!(&metadata.through_headers(), &Ok(metadata.clone()));
+        prop_assert_eq!(decode(&headers(&metadata)), Ok(metadata));
     }
 
     #[test]
     fn no_value_makes_decoding_panic(field in 0..Field::ALL.len(), value in "\\PC{0,40}") {
         let all = [("ocpp-kind", "presence"), (Field::ALL[field].name(), value.as_str())];
         let _outcome = Metadata::decode_headers(all);
-    }
-
-    #[test]
-    fn a_block_with_a_byte_changed_is_read_or_refused(
-        metadata in any_metadata(),
-        place in any::<prop::sample::Index>(),
-        byte in 0_u8..128,
-    ) {
-        let mut bytes = metadata.encode_block().as_bytes().to_vec();
-        let place = place.index(bytes.len());
-        bytes[place] = byte;
-        if let Ok(block) = String::from_utf8(bytes) {
-            let _outcome = Metadata::decode_block(&block.into());
-        }
     }
 }
