@@ -3,6 +3,7 @@
 mod agreement;
 mod fault;
 mod journal;
+mod known;
 mod live;
 mod lock;
 mod outbox;
@@ -25,6 +26,7 @@ use store::Store;
 use switchboard_bus::{ConnectionKey, OutcomeKind, Registration};
 use switchboard_rpc::StationId;
 use switchboard_sqlite::{Health, Saved};
+use tokio::sync::oneshot;
 
 /// Where the embedded directory keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +64,12 @@ impl Config {
 ///
 /// # What it keeps where
 /// Connections, leases and the count of what is journalled are in memory: claiming, releasing and locating never touch
-/// the disk. What a station's row says of its last coming and going is written in batches, some seconds late. All else is
-/// committed, and synced, before it is answered; operations that come together share one sync.
+/// the disk. What a station's row says of its last coming and going is written in batches, some seconds late, or with its
+/// registration. All else is committed, and synced, before it is answered; operations that come together share one sync.
 ///
 /// # When the disk is full
-/// What needs room fails with [`DirectoryError::Full`] and leaves everything as it was. It works again by itself as soon
-/// as there is room.
+/// What needs room fails with [`DirectoryError::Full`] and leaves everything as it was, but for registrations: those count,
+/// and are written with the next rows that are. It works again by itself as soon as there is room.
 ///
 /// # Bounds
 /// A million stations, 256 waiting commands per station, outcomes for a day; the journal may have the whole disk.
@@ -204,12 +206,12 @@ impl Directory for Embedded {
     }
 
     fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()> {
-        let (live, key) = (Arc::clone(&self.live), key.clone());
-        let after_key = key.clone();
-        self.store.call_then(
-            move |connection| stations::set_registration(connection, &key, registration),
-            move |()| live.set_registration(&after_key, registration),
-        )
+        Box::pin(async move {
+            self.live.set_registration(key, registration);
+            let (answer, answered) = oneshot::channel();
+            self.store.post(stations::Flush::telling(Arc::clone(&self.live), answer)).await?;
+            answered.await.map_err(|_| store::closed())?
+        })
     }
 
     fn account<'a>(&'a self, key: &'a StationKey) -> Answer<'a, Option<Account>> {
@@ -365,7 +367,8 @@ impl Directory for Embedded {
 
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.store.post(stations::Flush::new(Arc::clone(&self.live))).await;
+            // Closing again finds nobody to write it.
+            drop(self.store.post(stations::Flush::new(Arc::clone(&self.live))).await);
             self.store.close().await;
             Ok(())
         })

@@ -14,10 +14,11 @@ use bytestring::ByteString;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
     net::IpAddr,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -37,13 +38,15 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
     // More wait for their turn here than the kernel keeps: what it has no room for it forgets, although the station has seen
     // its connection made, and resets seconds later when the station's request comes once more.
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+    let inherits_nodelay = listener_is_without_delay(&listener);
+    let mut stopped = pin!(stop.cancelled());
     loop {
         let next = async {
             let place = Arc::clone(&waiting).acquire_owned().await;
             (listener.accept().await, place)
         };
         let (accepted, waits) = tokio::select! {
-            () = stop.cancelled() => return,
+            () = &mut stopped => return,
             next = next => next,
         };
         let (stream, peer) = match accepted {
@@ -56,7 +59,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             }
         };
         // Answers are small and waited for.
-        if let Err(error) = stream.set_nodelay(true) {
+        if !inherits_nodelay && let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a socket ended before it was served");
             continue;
         }
@@ -75,6 +78,11 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             }
         });
     }
+}
+
+/// Has the listener's sockets send at once what is written, where they inherit that: whether they do.
+fn listener_is_without_delay(listener: &TcpListener) -> bool {
+    cfg!(target_os = "linux") && socket2::SockRef::from(listener).set_tcp_nodelay(true).is_ok()
 }
 
 /// Sockets that wait until it is their turn to shake hands, besides those that do; further ones wait in the kernel. Each costs
@@ -132,8 +140,8 @@ async fn shake_hands(
     });
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.config.handshake_timeout)
+        // The handshake as a whole has its time.
+        .header_read_timeout(None)
         // Hyper's own least.
         .max_buf_size(shared.config.head_bytes_max.max(8192));
     // With keep-alive off hyper would say `Connection: Upgrade, close` in the 101, which clients refuse that compare the
@@ -319,4 +327,18 @@ fn show_refusal(shared: &Shared, head: &Parts, address: IpAddr, refusal: &Refusa
             reason: refusal.sentence(&shared.config).into(),
         },
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_are_sent_without_delay_also_where_the_listener_says_so_for_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let inherits = listener_is_without_delay(&listener);
+        let _station = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(stream.nodelay().unwrap(), inherits);
+    }
 }

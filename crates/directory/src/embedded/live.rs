@@ -4,10 +4,10 @@
 //! harmless, since generations rise with the clock and connections of a process that died are gone anyway.
 
 use super::fault::full;
+use super::known::{Connected, Known, Stations};
 use crate::{Claim, DirectoryError, Location, StationKey, StationRecord, Terms};
 use bytestring::ByteString;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use switchboard_bus::{ConnectionKey, Registration};
@@ -23,7 +23,7 @@ pub(super) struct Live {
 
 #[derive(Debug, Default)]
 struct State {
-    stations: BTreeMap<StationKey, Known>,
+    stations: Stations,
     accounts: u64,
     /// No less than any generation that was given to a station which is not in `stations` any more.
     floor: u64,
@@ -39,44 +39,28 @@ struct State {
     pruned_ms: i64,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    generation: u64,
-    connection: Option<Connected>,
-    registration: Option<Registration>,
-    seen_ms: Option<i64>,
-    /// Registered, and whether with a password.
-    account: Option<bool>,
-    dirty: bool,
-}
-
-#[derive(Debug)]
-struct Connected {
-    gateway: ByteString,
-    terms: Terms,
-    since_ms: i64,
-}
-
-/// A station's row, to be written. One without `seen_ms` is to be removed.
+/// A station's row, to be written; to be removed if nothing is there to write.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) key: StationKey,
+    pub(super) columns: Option<Columns>,
+}
+
+/// What is written of a station.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
     pub(super) generation: u64,
+    pub(super) registration: Option<Registration>,
     pub(super) seen_ms: Option<i64>,
 }
 
 impl Live {
     /// Puts in a station that the database knows.
-    pub(super) fn load_station(
-        &self,
-        key: StationKey,
-        generation: u64,
-        registration: Option<Registration>,
-        seen_ms: Option<i64>,
-    ) {
+    pub(super) fn load_station(&self, key: &StationKey, columns: Columns) {
+        let Columns { generation, registration, seen_ms } = columns;
         let mut state = self.lock();
         state.floor = state.floor.max(generation);
-        let known = state.stations.entry(key).or_default();
+        let known = state.stations.get_or_add(key);
         (known.generation, known.registration, known.seen_ms) = (generation, registration, seen_ms);
     }
 
@@ -133,12 +117,15 @@ impl Live {
         let mut state = self.lock();
         let state = &mut *state;
         state.clock_ms = state.clock_ms.max(now_ms);
-        if !state.stations.contains_key(key) {
-            state.make_room(now_ms)?;
-            state.stations.insert(key.detached(), Known::default());
-        }
         let gateway = state.name_of(gateway);
-        let known = state.stations.entry(key.clone()).or_default();
+        // One look at the map for most, as a storm of connections is many of them.
+        let known = match state.stations.get_mut(key) {
+            Some(known) => known,
+            None => {
+                state.make_room(now_ms)?;
+                state.stations.get_or_add(key)
+            }
+        };
         let clock = u64::try_from(state.clock_ms).unwrap_or(0);
         let old = known.generation;
         known.generation = old.max(state.floor).saturating_add(1).max(clock);
@@ -150,7 +137,7 @@ impl Live {
             previous: previous.map(|was| ConnectionKey { gateway: was.gateway, generation: old }),
             registration: known.registration,
         };
-        state.touch(key);
+        known.touch(key, &mut state.dirty);
         Ok(claim)
     }
 
@@ -166,25 +153,26 @@ impl Live {
         if state.stations.get(key).is_some_and(|known| known.generation >= connection.generation) {
             return Ok(false);
         }
-        if !state.stations.contains_key(key) {
+        if state.stations.get(key).is_none() {
             state.make_room(now_ms)?;
         }
         let gateway = state.name_of(&connection.gateway);
-        let known = state.stations.entry(key.detached()).or_default();
+        let known = state.stations.get_or_add(key);
         known.generation = connection.generation;
         known.seen_ms = Some(now_ms);
         known.connection = Some(Connected { gateway, terms, since_ms: now_ms });
-        state.touch(key);
+        known.touch(key, &mut state.dirty);
         Ok(true)
     }
 
     pub(super) fn release(&self, key: &StationKey, generation: u64, now_ms: i64) {
         let mut state = self.lock();
+        let state = &mut *state;
         state.clock_ms = state.clock_ms.max(now_ms);
         let Some(known) = state.stations.get_mut(key) else { return };
         if known.generation == generation && known.connection.take().is_some() {
             known.seen_ms = Some(now_ms);
-            state.touch(key);
+            known.touch(key, &mut state.dirty);
         }
     }
 
@@ -215,20 +203,7 @@ impl Live {
         now_ms: i64,
     ) -> Vec<StationRecord> {
         let state = self.lock();
-        let key = |station: &StationId| StationKey { tenant: tenant.into(), station: station.clone() };
-        let first = match after {
-            Some(station) => Bound::Excluded(key(station)),
-            // A space is the lowest character that an identity may have, so that no identity comes before this one.
-            None => match StationId::new(" ", 1) {
-                Ok(lowest) => Bound::Included(key(&lowest)),
-                Err(_) => Bound::Unbounded,
-            },
-        };
-        let of_tenant = state
-            .stations
-            .range((first, Bound::Unbounded))
-            .skip_while(|(key, _)| *key.tenant < *tenant)
-            .take_while(|(key, _)| key.tenant == *tenant);
+        let of_tenant = state.stations.of_tenant(tenant, after);
         let listed = of_tenant.filter(|(_, known)| known.account.is_some() || known.seen_ms.is_some());
         listed.take(limit).map(|(key, known)| state.record(key, known, now_ms)).collect()
     }
@@ -240,26 +215,18 @@ impl Live {
         listed.then(|| state.record(key, known, now_ms))
     }
 
+    /// From now on; it is to be written.
     pub(super) fn set_registration(&self, key: &StationKey, registration: Registration) {
         let mut state = self.lock();
-        match state.stations.get_mut(key) {
-            Some(known) => known.registration = Some(registration),
-            None => {
-                let known = Known { registration: Some(registration), ..Known::default() };
-                state.stations.insert(key.detached(), known);
-            }
-        }
+        let state = &mut *state;
+        let known = state.stations.get_or_add(key);
+        known.registration = Some(registration);
+        known.touch(key, &mut state.dirty);
     }
 
     pub(super) fn set_account(&self, key: &StationKey, has_password: Option<bool>) {
         let mut state = self.lock();
-        let before = match state.stations.get_mut(key) {
-            Some(known) => std::mem::replace(&mut known.account, has_password),
-            None => {
-                state.stations.insert(key.detached(), Known { account: has_password, ..Known::default() });
-                None
-            }
-        };
+        let before = std::mem::replace(&mut state.stations.get_or_add(key).account, has_password);
         match (before, has_password) {
             (None, Some(_)) => state.accounts += 1,
             (Some(_), None) => state.accounts = state.accounts.saturating_sub(1),
@@ -269,7 +236,8 @@ impl Live {
 
     /// Whether the station is registered.
     pub(super) fn has_account(&self, key: &StationKey) -> bool {
-        self.lock().stations.get(key).is_some_and(|known| known.account.is_some())
+        let state = self.lock();
+        state.accounts > 0 && state.stations.get(key).is_some_and(|known| known.account.is_some())
     }
 
     pub(super) fn account_count(&self) -> u64 {
@@ -295,30 +263,29 @@ impl Live {
         self.lock().flushing = false;
     }
 
-    /// The rows to be written now.
-    pub(super) fn take_dirty(&self) -> Vec<Row> {
+    /// Adds the rows that are to be written now.
+    pub(super) fn take_dirty(&self, rows: &mut Vec<Row>) {
         let mut state = self.lock();
-        let state = &mut *state;
-        state.flushing = false;
-        let rows =
-            std::mem::take(&mut state.dirty).into_iter().map(|key| match state.stations.get_mut(&key) {
-                Some(known) => {
-                    known.dirty = false;
-                    Row { key, generation: known.generation, seen_ms: known.seen_ms }
-                }
-                None => Row { key, generation: 0, seen_ms: None },
+        let State { stations, dirty, flushing, .. } = &mut *state;
+        *flushing = false;
+        rows.extend(dirty.drain(..).map(|key| {
+            let columns = stations.get_mut(&key).map(|known| {
+                known.dirty = false;
+                let Known { generation, registration, seen_ms, .. } = *known;
+                Columns { generation, registration, seen_ms }
             });
-        rows.collect()
+            Row { key, columns }
+        }));
     }
 
     /// They could not be written.
     pub(super) fn put_back(&self, rows: Vec<Row>) {
         let mut state = self.lock();
+        let State { stations, dirty, .. } = &mut *state;
         for row in rows {
-            if state.stations.contains_key(&row.key) {
-                state.touch(&row.key);
-            } else {
-                state.dirty.push(row.key);
+            match stations.get_mut(&row.key) {
+                Some(known) => known.touch(&row.key, dirty),
+                None => dirty.push(row.key),
             }
         }
     }
@@ -359,18 +326,6 @@ impl State {
         })
     }
 
-    fn touch(&mut self, key: &StationKey) {
-        if let Some((key, known)) = self
-            .stations
-            .range_mut::<StationKey, _>((Bound::Included(key), Bound::Included(key)))
-            .next()
-            .filter(|(_, known)| !known.dirty)
-        {
-            known.dirty = true;
-            self.dirty.push(key.clone());
-        }
-    }
-
     /// At the bound, forgets what came without being registered and has been away for a day.
     fn make_room(&mut self, now_ms: i64) -> Result<(), DirectoryError> {
         if self.stations.len() < STATIONS_MAX {
@@ -384,8 +339,7 @@ impl State {
                     && known.connection.is_none()
                     && known.seen_ms.is_none_or(|seen| now_ms.saturating_sub(seen) > FORGET_AFTER_MS)
             };
-            let gone = self.stations.extract_if(.., |_, known| stale(known));
-            for (key, known) in gone {
+            for (key, known) in self.stations.remove_if(stale) {
                 self.floor = self.floor.max(known.generation);
                 if !known.dirty {
                     self.dirty.push(key);
@@ -400,7 +354,7 @@ impl State {
     }
 }
 
-/// How many stations are kept in memory, at about 300 bytes each.
+/// How many stations are kept in memory, at about 400 bytes each.
 const STATIONS_MAX: usize = 1_000_000;
 const FORGET_AFTER_MS: i64 = 86_400_000;
 const PRUNE_EVERY_MS: u64 = 60_000;

@@ -1,13 +1,14 @@
 //! Accounts, registrations and the rows of stations.
 
 use super::fault::{Fault, damaged};
-use super::live::{Live, Row};
+use super::live::{Columns, Live, Row};
 use super::store::Job;
 use crate::{Account, DirectoryError, PasswordHash, StationKey};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 use switchboard_bus::Registration;
 use switchboard_rpc::StationId;
+use tokio::sync::oneshot;
 
 /// Reads into memory what the database knows.
 pub(super) fn load(connection: &Connection, live: &Live) -> Result<(), Fault> {
@@ -17,7 +18,8 @@ pub(super) fn load(connection: &Connection, live: &Live) -> Result<(), Fault> {
     while let Some(row) = rows.next()? {
         let registration: Option<String> = row.get(3)?;
         let registration = registration.map(|word| registration_of(&word)).transpose()?;
-        live.load_station(key(row)?, row.get::<_, i64>(2)?.cast_unsigned(), registration, row.get(4)?);
+        let generation = row.get::<_, i64>(2)?.cast_unsigned();
+        live.load_station(&key(row)?, Columns { generation, registration, seen_ms: row.get(4)? });
     }
     let mut statement = connection.prepare("SELECT tenant, station, password IS NOT NULL FROM account")?;
     let mut rows = statement.query([])?;
@@ -40,20 +42,6 @@ pub(super) fn key(row: &rusqlite::Row<'_>) -> Result<StationKey, Fault> {
         tenant: row.get::<_, String>(0)?.into(),
         station: StationId::new(station, usize::MAX).map_err(|_| damaged("a station without identity"))?,
     })
-}
-
-pub(super) fn set_registration(
-    connection: &Connection,
-    key: &StationKey,
-    registration: Registration,
-) -> Result<(), Fault> {
-    connection
-        .prepare_cached(
-            "INSERT INTO station (tenant, station, registration) VALUES (?1, ?2, ?3)
-             ON CONFLICT (tenant, station) DO UPDATE SET registration = excluded.registration",
-        )?
-        .execute(params![&*key.tenant, key.station.as_str(), registration_name(registration)])?;
-    Ok(())
 }
 
 pub(super) fn account(connection: &Connection, key: &StationKey) -> Result<Option<Account>, Fault> {
@@ -91,48 +79,87 @@ pub(super) fn remove_account(connection: &Connection, key: &StationKey) -> Resul
     Ok(removed > 0)
 }
 
-/// Writes the changed rows of stations. Nobody waits for it.
+/// Writes the changed rows of stations, whichever changed: of those that ask for it at the same time the first one does it
+/// for all.
+#[derive(Debug)]
 pub(super) struct Flush {
     live: Arc<Live>,
     rows: Vec<Row>,
+    /// Who waits for it.
+    answer: Option<oneshot::Sender<Result<(), DirectoryError>>>,
 }
 
 impl Flush {
+    /// Nobody waits for it.
     pub(super) const fn new(live: Arc<Live>) -> Self {
-        Self { live, rows: Vec::new() }
+        Self { live, rows: Vec::new(), answer: None }
+    }
+
+    /// Tells when they are written.
+    pub(super) const fn telling(
+        live: Arc<Live>,
+        answer: oneshot::Sender<Result<(), DirectoryError>>,
+    ) -> Self {
+        Self { live, rows: Vec::new(), answer: Some(answer) }
     }
 }
 
 impl Job for Flush {
     fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
-        if self.rows.is_empty() {
-            self.rows = self.live.take_dirty();
+        // Those of a time before were rolled back.
+        self.live.take_dirty(&mut self.rows);
+        let written = write(connection, &self.rows);
+        if written.is_err() {
+            // Before the next one is asked, which would else think them written.
+            self.live.put_back(std::mem::take(&mut self.rows));
         }
-        let mut write = connection.prepare_cached(
-            "INSERT INTO station (tenant, station, generation, seen_ms) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (tenant, station) DO UPDATE
-             SET generation = excluded.generation, seen_ms = excluded.seen_ms",
-        )?;
-        let mut remove =
-            connection.prepare_cached("DELETE FROM station WHERE tenant = ?1 AND station = ?2")?;
-        for row in &self.rows {
-            let (tenant, station) = (&*row.key.tenant, row.key.station.as_str());
-            if row.seen_ms.is_some() {
-                write.execute(params![tenant, station, row.generation.cast_signed(), row.seen_ms])?;
-            } else {
-                remove.execute(params![tenant, station])?;
-            }
-        }
-        Ok(())
+        written
+    }
+
+    fn is_whole(&self) -> bool {
+        false
     }
 
     fn finish(self: Box<Self>, outcome: Result<(), DirectoryError>) {
-        if let Err(error) = outcome {
-            // They are tried again with the next ones: nothing depends on them but the list of who was here when.
-            tracing::warn!(error = &error as &dyn std::error::Error, "the stations' rows were not written");
+        if outcome.is_err() {
             self.live.put_back(self.rows);
         }
+        match (self.answer, outcome) {
+            // Whoever asked may have gone.
+            (Some(answer), outcome) => drop(answer.send(outcome)),
+            // They are tried again with the next ones: nothing depends on them but the list of who was here when.
+            (None, Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the stations' rows were not written"
+                );
+            }
+            (None, Ok(())) => {}
+        }
     }
+}
+
+fn write(connection: &Connection, rows: &[Row]) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut write = connection.prepare_cached(
+        "INSERT INTO station (tenant, station, generation, registration, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (tenant, station) DO UPDATE
+         SET generation = excluded.generation, registration = excluded.registration, seen_ms = excluded.seen_ms",
+    )?;
+    for Row { key, columns } in rows {
+        let (tenant, station) = (&*key.tenant, key.station.as_str());
+        if let Some(Columns { generation, registration, seen_ms }) = columns {
+            let registration = registration.map(registration_name);
+            write.execute(params![tenant, station, generation.cast_signed(), registration, seen_ms])?;
+        } else {
+            connection
+                .prepare_cached("DELETE FROM station WHERE tenant = ?1 AND station = ?2")?
+                .execute(params![tenant, station])?;
+        }
+    }
+    Ok(())
 }
 
 const fn registration_name(registration: Registration) -> &'static str {

@@ -28,6 +28,10 @@ enum Message {
 pub(super) trait Job: Send + 'static {
     /// Does it. May be called again, after everything that it did was rolled back.
     fn run(&mut self, connection: &Connection) -> Result<(), Fault>;
+    /// Whether it must be undone as a whole if `run` fails although others are committed. Not to have to costs less.
+    fn is_whole(&self) -> bool {
+        true
+    }
     /// Answers: after the commit if that and `run` went well.
     fn finish(self: Box<Self>, outcome: Result<(), DirectoryError>);
 }
@@ -72,14 +76,14 @@ impl Store {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             let task = Task { operation, after, value: None, answer };
-            self.queue.send(Message::Job(Box::new(task))).await.map_err(|_| closed())?;
+            self.post(task).await?;
             answered.await.map_err(|_| closed())?
         })
     }
 
-    /// Queues a job, unless it is closed.
-    pub(super) async fn post(&self, job: impl Job) {
-        drop(self.queue.send(Message::Job(Box::new(job))).await);
+    /// Queues a job.
+    pub(super) async fn post(&self, job: impl Job) -> Result<(), DirectoryError> {
+        self.queue.send(Message::Job(Box::new(job))).await.map_err(|_| closed())
     }
 
     /// Queues a job if there is room for it.
@@ -208,16 +212,22 @@ fn together(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<Outco
     transaction(connection, || {
         let mut outcomes = Vec::with_capacity(batch.len());
         for job in batch {
-            execute(connection, "SAVEPOINT job")?;
-            let outcome = job.run(connection);
-            if let Err(fault) = &outcome {
-                // Some errors, a full disk among them, roll the whole transaction back.
-                if connection.is_autocommit() {
-                    return Err(Fault::Refused(DirectoryError::Away(format!("{fault:?}").into())));
-                }
-                execute(connection, "ROLLBACK TO job")?;
+            if job.is_whole() {
+                execute(connection, "SAVEPOINT job")?;
             }
-            execute(connection, "RELEASE job")?;
+            let outcome = job.run(connection);
+            // Some errors, a full disk among them, roll the whole transaction back.
+            if let Err(fault) = &outcome
+                && connection.is_autocommit()
+            {
+                return Err(Fault::Refused(DirectoryError::Away(format!("{fault:?}").into())));
+            }
+            if job.is_whole() {
+                if outcome.is_err() {
+                    execute(connection, "ROLLBACK TO job")?;
+                }
+                execute(connection, "RELEASE job")?;
+            }
             outcomes.push(outcome);
         }
         Ok(outcomes)
@@ -247,7 +257,7 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn closed() -> DirectoryError {
+pub(super) fn closed() -> DirectoryError {
     DirectoryError::Away("it was closed".into())
 }
 

@@ -227,6 +227,71 @@ async fn who_came_and_went_is_written_before_long_without_closing() {
     assert_eq!(written(), Some((claim.generation.cast_signed(), 10_000)));
 }
 
+/// A station's row as somebody else reads it who opens the file.
+fn row(folder: &tempfile::TempDir, station: &str) -> Option<(i64, Option<String>, Option<i64>)> {
+    let looking = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    let columns = "SELECT generation, registration, seen_ms FROM station WHERE station = ?1";
+    looking.query_row(columns, [station], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).ok()
+}
+
+#[tokio::test]
+async fn registrations_that_come_together_are_written_with_the_whole_rows_before_ok_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Arc::new(Embedded::open(&Config::in_dir(folder.path())).unwrap());
+    let gateway = ByteString::from("gateway-1");
+    let mut tasks = tokio::task::JoinSet::new();
+    for station in 0..300 {
+        let (directory, gateway) = (Arc::clone(&directory), gateway.clone());
+        tasks.spawn(async move {
+            let name = format!("CP{station}");
+            let key = key(&name);
+            let claim = directory.claim(&key, &gateway, Version::V16.into(), 10_000).await.unwrap();
+            directory.set_registration(&key, Registration::Pending).await.unwrap();
+            (name, claim.generation.cast_signed())
+        });
+    }
+    while let Some(told) = tasks.join_next().await {
+        let (name, generation) = told.unwrap();
+        assert_eq!(row(&folder, &name), Some((generation, Some("pending".to_owned()), Some(10_000))));
+    }
+    // Of a station that never came there is not more.
+    directory.set_registration(&key("CP-never"), Registration::Rejected).await.unwrap();
+    assert_eq!(row(&folder, "CP-never"), Some((0, Some("rejected".to_owned()), None)));
+}
+
+#[tokio::test]
+async fn a_registration_that_finds_no_room_counts_and_is_written_when_there_is_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { bytes_max: Some(400 * 1024), ..Config::in_dir(folder.path()) };
+    let directory = Embedded::open(&config).unwrap();
+    let mut ids = Vec::new();
+    while let Ok(id) = directory.journal_append(large_entry(0)).await {
+        ids.push(id);
+    }
+    let gateway = ByteString::from("gateway-1");
+    let mut refused = None;
+    // A page has room for some.
+    for station in 0..1_000 {
+        let key = key(&format!("CP{station:030}"));
+        if let Err(error) = directory.set_registration(&key, Registration::Accepted).await {
+            assert!(matches!(error, DirectoryError::Full(_)), "{error:?}");
+            refused = Some(key);
+            break;
+        }
+    }
+    let key = refused.unwrap();
+    let claim = directory.claim(&key, &gateway, Version::V16.into(), 1_000).await.unwrap();
+    assert_eq!(claim.registration, Some(Registration::Accepted));
+    assert_eq!(row(&folder, key.station.as_str()), None);
+    for id in ids {
+        directory.journal_remove(id).await.unwrap();
+    }
+    directory.close().await.unwrap();
+    let directory = Embedded::open(&config).unwrap();
+    let claim = directory.claim(&key, &gateway, Version::V16.into(), 1_000).await.unwrap();
+    assert_eq!(claim.registration, Some(Registration::Accepted));
+}
+
 #[tokio::test]
 async fn more_commands_than_may_wait_for_one_station_are_refused() {
     let directory = Embedded::in_memory().unwrap();

@@ -1,0 +1,104 @@
+//! The stations that are known: found by their keys, and listed in order.
+
+use crate::{StationKey, Terms};
+use bytestring::ByteString;
+use foldhash::HashMap;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use switchboard_bus::Registration;
+use switchboard_rpc::StationId;
+
+/// What is known of all stations. A storm of connections looks up several times for each, which a map that is in order makes
+/// the dearer the more there are; so there is one that is not, beside the order.
+#[derive(Debug, Default)]
+pub(super) struct Stations {
+    known: HashMap<StationKey, Known>,
+    order: BTreeSet<StationKey>,
+}
+
+/// What is known of one.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) generation: u64,
+    pub(super) connection: Option<Connected>,
+    pub(super) registration: Option<Registration>,
+    pub(super) seen_ms: Option<i64>,
+    /// Registered, and whether with a password.
+    pub(super) account: Option<bool>,
+    pub(super) dirty: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) gateway: ByteString,
+    pub(super) terms: Terms,
+    pub(super) since_ms: i64,
+}
+
+impl Known {
+    /// Its row is to be written.
+    pub(super) fn touch(&mut self, key: &StationKey, dirty: &mut Vec<StationKey>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push(key.clone());
+        }
+    }
+}
+
+impl Stations {
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(super) fn get(&self, key: &StationKey) -> Option<&Known> {
+        self.known.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &StationKey) -> Option<&mut Known> {
+        self.known.get_mut(key)
+    }
+
+    /// What is known of a station; nothing yet if it is new.
+    pub(super) fn get_or_add(&mut self, key: &StationKey) -> &mut Known {
+        let key = if self.known.contains_key(key) {
+            key.clone()
+        } else {
+            let own = key.detached();
+            self.order.insert(own.clone());
+            own
+        };
+        self.known.entry(key).or_default()
+    }
+
+    /// The stations of a tenant in order, after one of them.
+    pub(super) fn of_tenant<'a>(
+        &'a self,
+        tenant: &'a str,
+        after: Option<&StationId>,
+    ) -> impl Iterator<Item = (&'a StationKey, &'a Known)> {
+        let key = |station: &StationId| StationKey { tenant: tenant.into(), station: station.clone() };
+        let first = match after {
+            Some(station) => Bound::Excluded(key(station)),
+            // A space is the lowest character that an identity may have, so that no identity comes before this one.
+            None => match StationId::new(" ", 1) {
+                Ok(lowest) => Bound::Included(key(&lowest)),
+                Err(_) => Bound::Unbounded,
+            },
+        };
+        let known = &self.known;
+        self.order
+            .range((first, Bound::Unbounded))
+            .skip_while(move |key| *key.tenant < *tenant)
+            .take_while(move |key| key.tenant == *tenant)
+            .filter_map(move |key| known.get_key_value(key))
+    }
+
+    /// Takes out those that are like this.
+    pub(super) fn remove_if(&mut self, mut is: impl FnMut(&Known) -> bool) -> Vec<(StationKey, Known)> {
+        let removed: Vec<_> = self.known.extract_if(|_, known| is(known)).collect();
+        for (key, _) in &removed {
+            self.order.remove(key);
+        }
+        removed
+    }
+}
