@@ -50,7 +50,7 @@ cells! {
     fn s01_a_worker_is_killed_and_another_answers() = "worker-kill", Nats;
     fn s10_a_frozen_worker_that_goes_on_disturbs_nobody() = "worker-freeze", Nats;
     fn s01_all_workers_are_gone_for_less_than_an_answer_may_take() = "workers-away-20s", Nats;
-    fn s05_a_gateway_is_killed_while_another_stands() = "gateway-kill", Nats;
+    fn s05_a_gateway_is_killed_while_another_stands() = "gateway-kill", Http;
     fn in_bare_mode_a_killed_function_costs_sockets_and_no_message() = "worker-kill", Bare;
     fn s04_the_broker_is_killed() = "broker-kill", Amqp;
     fn s04_the_broker_is_restarted() = "broker-restart", Mqtt;
