@@ -24,15 +24,25 @@ async def main(options):
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+
+    async def complain(error):
+        logging.warning("the server: %s", error or type(error).__name__)
+
     # Nothing is kept for later while the server is away: who waited for it has asked again by then.
-    bus = await nats.connect(options.url, max_reconnect_attempts=-1, reconnect_time_wait=0.5, pending_size=0)
+    bus = await nats.connect(
+        options.url, max_reconnect_attempts=-1, reconnect_time_wait=0.5, pending_size=0, error_cb=complain
+    )
 
     async def take(message):
         told = await asyncio.wrap_future(worker.take(decoded(message.headers or {}), message.data))
         if told is not None and message.reply:
             headers, body = told
-            # The reply subject of a request is part of the inbox of its gateway.
-            await bus.publish(message.reply, body, headers=encoded(headers))
+            try:
+                # The reply subject of a request is part of the inbox of its gateway.
+                await bus.publish(message.reply, body, headers=encoded(headers))
+            except nats.errors.Error as error:
+                # The gateway hands the call over again, and the answer is in the books.
+                logging.warning("an answer was not carried: %s", error)
 
     async def hear(message):
         headers = message.headers or {}
@@ -78,9 +88,13 @@ async def main(options):
             await asyncio.wait_for(stopped.wait(), BEAT_SECONDS)
         except asyncio.TimeoutError:
             pass
-    await calls.unsubscribe()
-    await asyncio.gather(*tasks)
-    await beat(is_last=True)
+    try:
+        await calls.unsubscribe()
+        await asyncio.gather(*tasks)
+        await beat(is_last=True)
+    except nats.errors.Error as error:
+        # The gateways find out by the silence.
+        logging.warning("the last word was not carried: %s", error)
     await bus.close()
 
 

@@ -80,6 +80,30 @@ async fn is_killed(test: &'static str, example: Example) -> Result<()> {
     Ok(())
 }
 
+/// Stopped while nothing can be said to the broker.
+async fn is_stopped_alone(test: &'static str, example: Example) -> Result<()> {
+    let Some(place) = Place::new(test, example).await? else { return Ok(()) };
+    let line = Proxy::to(place.broker).await?;
+    let worker = place.worker(line.address())?;
+    let workers = async |count: f64| {
+        wait::until(format!("{count} workers"), async || {
+            place.gateway.metric(WORKERS).await.ok().filter(|found| *found == count)
+        })
+        .await
+    };
+    workers(1.0).await?;
+    line.refuse(true);
+    line.cut();
+    workers(0.0).await?;
+    worker.stop().await
+}
+
+#[tokio::test]
+async fn workers_that_are_stopped_while_their_broker_is_away_end_in_peace() -> Result<()> {
+    is_stopped_alone("Python over NATS, alone", Example::PythonNats).await?;
+    is_stopped_alone("Node over NATS, alone", Example::NodeNats).await
+}
+
 #[tokio::test]
 async fn a_python_worker_over_nats_serves_and_commands_a_charger() -> Result<()> {
     serves("Python over NATS", Example::PythonNats).await

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::{
+    fs::File,
     net::SocketAddr,
     path::PathBuf,
     process::Stdio,
@@ -150,11 +151,13 @@ impl Place {
         let mut command = self.example.command(self.test)?.context("it was there a moment ago")?;
         command.arg(self.bus.replace(&self.broker.to_string(), &over.to_string()));
         command.args(["--namespace", &self.namespace, "--database"]).arg(self.books());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let complaints = self.folder.path().join(format!("complaints-{over}"));
+        let written = File::create(&complaints)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(written).kill_on_drop(true);
         let mut child = command.spawn()?;
         let commands = child.stdin.take().context("no standard input")?;
         let outcomes = BufReader::new(child.stdout.take().context("no standard output")?).lines();
-        Ok(Foreign { child, commands, outcomes })
+        Ok(Foreign { child, commands, outcomes, complaints })
     }
 
     /// The transactions in the worker's books: their meters at the beginning and at the end.
@@ -192,6 +195,8 @@ pub(crate) struct Foreign {
     child: Child,
     commands: ChildStdin,
     outcomes: Lines<BufReader<ChildStdout>>,
+    /// What it writes to standard error.
+    complaints: PathBuf,
 }
 
 impl Foreign {
@@ -210,13 +215,15 @@ impl Foreign {
         Ok(self.child.kill().await?)
     }
 
-    /// As an operator would.
+    /// As an operator would: it ends well and shows nothing of its inside.
     pub(crate) async fn stop(mut self) -> Result<()> {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).context("it is gone")?;
         let pid = rustix::process::Pid::from_raw(pid).context("no process has this id")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = timeout(wait::DEADLINE, self.child.wait()).await.context("it does not end")??;
-        ensure!(status.success(), "{status}");
+        let complaints = std::fs::read_to_string(&self.complaints)?;
+        ensure!(status.success(), "{status}: {complaints}");
+        ensure!(!complaints.contains("Traceback") && !complaints.contains("    at "), "{complaints}");
         Ok(())
     }
 }
