@@ -90,6 +90,19 @@ async fn an_unasked_report_adds_to_the_device_model_and_the_same_number_may_come
     assert_eq!(model(&site).await, ["A.X=3", "a.Y=2", "B.Z=4"]);
 }
 
+/// No index of PostgreSQL takes a text of any length.
+#[tokio::test]
+async fn a_variable_whose_name_is_absurdly_long_costs_the_others_nothing() {
+    let site = Site::new();
+    let station = site.v201("CS1").await;
+    // Nothing that could be packed.
+    let long: String =
+        (0..6_000u32).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+    let data = [("C", long.as_str()), (&long, "V"), ("C", "V")].map(|(c, v)| variable(c, v, "1")[0].clone());
+    notify(&station, part(1, 0, false, json!(data))).await;
+    assert_eq!(model(&site).await, ["C.V=1"]);
+}
+
 #[tokio::test]
 async fn what_is_kept_of_reports_is_bounded() {
     let site = Site::new();

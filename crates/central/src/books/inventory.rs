@@ -1,5 +1,6 @@
 //! The device model of a station of 2.x, as its reports tell it.
 
+use super::variable::NAME_MAX;
 use super::{AlarmKind, Ledger};
 use crate::store::{OptionalExtension, StoreError};
 use crate::views::Attribute;
@@ -42,6 +43,12 @@ struct Named {
     instance: Option<String>,
 }
 
+impl Named {
+    fn len(&self) -> usize {
+        self.name.len() + self.instance.as_ref().map_or(0, String::len)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Evse {
@@ -61,8 +68,11 @@ impl Ledger<'_> {
         for part in parts {
             let Ok(report) = serde_json::from_str::<Report<'_>>(part) else { continue };
             for datum in report.report_data.unwrap_or_default() {
-                // One that is no variable does not cost the others; the message as a whole was judged before.
-                if let Ok(datum) = serde_json::from_str::<Datum<'_>>(datum.get()) {
+                // One that is no variable, or whose name is longer than any, does not cost the others; the message as a
+                // whole was judged before.
+                if let Ok(datum) = serde_json::from_str::<Datum<'_>>(datum.get())
+                    && datum.component.name.len() + datum.variable.len() <= NAME_MAX
+                {
                     self.device_variable(request, &datum)?;
                 }
             }

@@ -1,6 +1,6 @@
 //! What stations shall be set to, and what they report.
 
-use super::variable::Name;
+use super::variable::{NAME_MAX, Name};
 use crate::duty::{At, NewDuty, owe};
 use crate::store::{Connection, Row, StoreError};
 use serde::Serialize;
@@ -247,8 +247,11 @@ pub(crate) struct Told<'a> {
     pub(crate) readonly: Option<bool>,
 }
 
-/// Writes down what a station reports.
+/// Writes down what a station reports. A name that is longer than any is passed over, and costs the others nothing.
 pub(crate) fn reported(at: At<'_>, tenant: &str, station: &str, told: &Told<'_>) -> Found<()> {
+    if told.name.len() > NAME_MAX {
+        return Ok(());
+    }
     at.db
         .prepare_cached(
             "INSERT INTO setting (tenant, station, name, value, readonly, read_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)

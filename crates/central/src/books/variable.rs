@@ -12,6 +12,10 @@ pub(crate) enum Name {
     Variable(Variable),
 }
 
+/// The longest name, all parts together, in bytes. The specification has 50 characters for a part; what goes far beyond that
+/// does not fit into an index of PostgreSQL.
+pub(crate) const NAME_MAX: usize = 1000;
+
 /// A variable of a component, and which of its attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variable {
@@ -34,6 +38,9 @@ impl Name {
     /// Reads a name.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        if text.len() > NAME_MAX {
+            return Err(format!("a name has at most {NAME_MAX} bytes"));
+        }
         if text.chars().any(char::is_control) {
             return Err(EXPECTED.to_owned());
         }
