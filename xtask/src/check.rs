@@ -1,7 +1,7 @@
 //! `cargo xtask check`: everything that must hold before a commit lands.
 
 use crate::report::Report;
-use crate::test::{clippy, component_is_here, source_checks, tests};
+use crate::test::{component_is_here, source_checks, tests};
 use crate::{cargo, tools};
 use anyhow::Result;
 use std::process::ExitCode;
@@ -12,7 +12,6 @@ pub(crate) fn run() -> Result<ExitCode> {
         report.skip("tool", &format!("{tool} is missing; cargo xtask tools --install"));
     }
     source_checks(&mut report);
-    clippy(&mut report);
     tests(&mut report, false)?;
     report.command(
         "documentation",

@@ -7,6 +7,7 @@ mod chaos;
 mod check;
 mod codegen;
 mod fuzz;
+mod lanes;
 mod report;
 mod test;
 mod tidy;

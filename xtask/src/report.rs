@@ -13,6 +13,33 @@ pub(crate) struct Counts {
     pub(crate) skipped: u64,
 }
 
+impl Counts {
+    /// The counts in `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let mut counts = Self::default();
+        for part in numbers.split("; ") {
+            let (number, what) = part.split_once(' ')?;
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match what {
+                "passed" => counts.passed = number,
+                "failed" => counts.failed = number,
+                "ignored" => counts.skipped = number,
+                _ => {}
+            }
+        }
+        Some(counts)
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     name: String,
@@ -67,6 +94,19 @@ impl Report {
         self.rows.push(Row { name: name.to_owned(), counts, took: begun.elapsed(), note });
     }
 
+    /// Runs something that counts by itself, and says what else there is to say.
+    pub(crate) fn counted(&mut self, name: &str, run: impl FnOnce() -> Result<(Counts, String)>) {
+        let begun = self.begin(name);
+        let (counts, note) =
+            run().unwrap_or_else(|error| (Counts { failed: 1, ..Counts::default() }, format!("{error:#}")));
+        self.rows.push(Row { name: name.to_owned(), counts, took: begun.elapsed(), note });
+    }
+
+    /// Adds what was run at the same time.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+    }
+
     /// Notes something that could not be run.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         println!("\n── {name}: SKIPPED, {why}");
@@ -105,9 +145,7 @@ impl Report {
                 counts.skipped,
                 took.as_secs_f64()
             );
-            sum.passed += counts.passed;
-            sum.failed += counts.failed;
-            sum.skipped += counts.skipped;
+            sum += *counts;
         }
         println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
         if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -134,32 +172,13 @@ fn count_tests(command: &mut Command) -> Result<(Counts, bool)> {
             let line = line.context("cannot read what the tests print")?;
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
-            if let Some(more) = counts_of(&line) {
-                counts.passed += more.passed;
-                counts.failed += more.failed;
-                counts.skipped += more.skipped;
+            if let Some(more) = Counts::read(&line) {
+                counts += more;
             }
         }
     }
     let status = child.wait().context("cannot wait for the tests")?;
     Ok((counts, status.success()))
-}
-
-/// The counts in `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-fn counts_of(line: &str) -> Option<Counts> {
-    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let mut counts = Counts::default();
-    for part in numbers.split("; ") {
-        let (number, what) = part.split_once(' ')?;
-        let Ok(number) = number.parse::<u64>() else { continue };
-        match what {
-            "passed" => counts.passed = number,
-            "failed" => counts.failed = number,
-            "ignored" => counts.skipped = number,
-            _ => {}
-        }
-    }
-    Some(counts)
 }
 
 #[cfg(test)]
@@ -169,8 +188,8 @@ mod tests {
     #[test]
     fn closing_lines_of_the_test_runner_are_counted() {
         let line = "test result: FAILED. 7 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
-        assert_eq!(counts_of(line), Some(Counts { passed: 7, failed: 2, skipped: 1 }));
-        assert_eq!(counts_of("test frames::second_call_waits ... ok"), None);
-        assert_eq!(counts_of("test result: odd"), None);
+        assert_eq!(Counts::read(line), Some(Counts { passed: 7, failed: 2, skipped: 1 }));
+        assert_eq!(Counts::read("test frames::second_call_waits ... ok"), None);
+        assert_eq!(Counts::read("test result: odd"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: what CI runs.
 
 use crate::report::Report;
-use crate::{cargo, codegen, root, tidy, tools};
+use crate::{cargo, codegen, lanes, root, tidy, tools};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
@@ -26,7 +26,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     source_checks(&mut report);
-    clippy(&mut report);
     tests(&mut report, options.install)?;
     for tool in &missing {
         println!("\nNOT TESTED for want of {tool}");
@@ -54,11 +53,15 @@ pub(crate) fn source_checks(report: &mut Report) {
     }
 }
 
-pub(crate) fn clippy(report: &mut Report) {
+/// Behind everything else that runs.
+fn clippy(report: &mut Report) {
     if component_is_here("clippy") {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(cargo().get_program());
+        command.current_dir(root()).env_remove("CARGO_MANIFEST_DIR");
         report.command(
             "clippy",
-            cargo().args([
+            command.args([
                 "clippy",
                 "--workspace",
                 "--all-targets",
@@ -74,26 +77,41 @@ pub(crate) fn clippy(report: &mut Report) {
     }
 }
 
-/// All tests of the workspace and then its examples in documentation.
+/// All tests of the workspace, beside which clippy has its time, and then the examples in documentation.
 pub(crate) fn tests(report: &mut Report, tools_required: bool) -> Result<()> {
     // Tests that cannot run say so in this file, as a test runner knows only passed and failed.
     let skipped = skipped_file();
     fs::create_dir_all(skipped.parent().unwrap_or(&skipped)).context("cannot make target/xtask")?;
     fs::write(&skipped, "").context("cannot clear the list of skipped tests")?;
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]);
-    command.env("TESTKIT_SKIPPED_FILE", &skipped);
-    // A failing test says what it found; forty frames of the runtime below it hide that.
-    command.env("RUST_BACKTRACE", "0");
-    if tools_required {
-        command.env("TESTKIT_TOOLS_REQUIRED", "1");
-    }
-    report.tests("tests", &mut command);
+    let mut binaries = Vec::new();
+    report.check("build of the tests", || {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--tests", "--locked", "--no-run"]);
+        binaries = lanes::build(command)?;
+        Ok(())
+    });
+    let prepare = |command: &mut Command| {
+        command.env("TESTKIT_SKIPPED_FILE", &skipped);
+        // A failing test says what it found; forty frames of the runtime below it hide that.
+        command.env("RUST_BACKTRACE", "0");
+        if tools_required {
+            command.env("TESTKIT_TOOLS_REQUIRED", "1");
+        }
+    };
+    let mut beside = Report::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| clippy(&mut beside));
+        report.counted("tests", || {
+            let (counts, failed) = lanes::run(binaries, &prepare)?;
+            Ok((counts, failed.join(", ")))
+        });
+    });
     let skipped = fs::read_to_string(&skipped).context("cannot read the list of skipped tests")?;
     if !skipped.is_empty() {
         println!("\nskipped tests:\n{skipped}");
     }
     report.tests_were_skipped(skipped.lines().count() as u64);
+    report.join(beside);
     report.tests("doctests", cargo().args(["test", "--workspace", "--doc", "--locked", "--no-fail-fast"]));
     Ok(())
 }
