@@ -20,6 +20,7 @@ use switchboard_bus::{
     OutcomeKind, PublishError, State, SubscribeError, Subscribed, Subscription, Tells, Topic,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,7 +39,8 @@ use tokio_util::task::TaskTracker;
 /// - An inbox whose name ends in `@URL` is posted to there; others are in this process, or nowhere.
 /// - Who [listens](Self::listen) takes calls for the workers of this process, on any path, and `GET` there says 200 while there
 ///   are some, else 503. Without a worker a call gets 503, and 429 if the hands of all are full; 504 if it got no answer.
-/// - With credentials in the URL requests must carry them; without, only this host may make any.
+/// - With credentials in the URL requests must carry them; without, only this host may make any. Those that were given for
+///   `https://` are never sent without TLS: what is for an inbox at `http://` is then not posted, and events there go without.
 pub struct Http(Arc<Inner>);
 
 pub(crate) struct Inner {
@@ -69,7 +71,7 @@ impl Http {
     #[expect(clippy::needless_pass_by_value, reason = "all drivers are made alike")]
     pub fn connect(connect: Connect) -> Result<Self, ConnectError> {
         let config = Config::read(&connect)?;
-        let client = Client::new(&connect.tls)?;
+        let client = Client::new(&connect.tls, !config.tls)?;
         let inner = Arc::new(Inner {
             local: InProcess::new(),
             client,
@@ -94,7 +96,7 @@ impl Http {
     /// When it can never work.
     pub fn listen(connect: Connect, listener: TcpListener) -> Result<Self, ConnectError> {
         let fault = |error: std::io::Error| ConnectError::Driver(error.into());
-        let tls = crate::tls::acceptor(&connect.tls)?;
+        let tls = connect.tls.server_config()?.map(TlsAcceptor::from);
         let bus = Self::connect(connect)?;
         let tls = tls.filter(|_| bus.0.config.tls);
         listener.set_nonblocking(true).map_err(fault)?;
@@ -139,6 +141,14 @@ impl Inner {
             result => return result,
         }
         check_size(&envelope)?;
+        if !self.config.may_carry(&uri) {
+            tracing::warn!(
+                %uri,
+                "another process of this bus wants to be told something without encryption, and the credentials of this bus are \
+                 for https only: give it an https URL as bus_advertise"
+            );
+            return Err(PublishError::Away);
+        }
         let target = Target { uri, authorization: self.config.authorization.clone(), health: None };
         let awaited = matches!(envelope.metadata.kind, Kind::Command)
             && Awaited::by(&envelope.metadata, envelope.body.is_empty()).is_some();
@@ -150,7 +160,8 @@ impl Inner {
     }
 
     /// Posts a command, and puts the outcome that is the response into the inbox that waits for it here. Returns as soon as it
-    /// can be taken for granted that the command is there; what shows later comes back to that inbox, too.
+    /// can be taken for granted that the command is there; what shows later comes back to that inbox, too. If the connection is
+    /// lost before the response, its gateway posts the outcome to where we listen.
     async fn ask(self: &Arc<Self>, target: Target, command: Envelope) -> Result<(), PublishError> {
         let (told, telling) = oneshot::channel();
         let inner = Arc::clone(self);
@@ -162,6 +173,10 @@ impl Inner {
             let (result, envelope) = match result {
                 Ok(Some(outcome)) => (Ok(()), Some(outcome)),
                 Ok(None) => (Ok(()), None),
+                Err(PublishError::Refused(why)) if inner.address.get().is_some() && why.is::<PostError>() => {
+                    tracing::debug!(error = %DisplayChain(&*why), "the outcome of a command must come another way");
+                    (Ok(()), None)
+                }
                 Err(error) => {
                     let returned = returned(&command, &error);
                     (Err(error), returned)

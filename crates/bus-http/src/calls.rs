@@ -91,6 +91,12 @@ impl Functions {
                         is_busy = true;
                         continue;
                     }
+                    // It is there, and says itself that it cannot now.
+                    Verdict::Nobody(StatusCode::SERVICE_UNAVAILABLE) if function.says_that_it_is_well() => {
+                        tracing::debug!(%uri, "the function is well and takes no calls");
+                        is_busy = true;
+                        continue;
+                    }
                     Verdict::Nobody(status @ (StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)) => {
                         tracing::debug!(%status, %uri, "nobody listens at the function");
                         continue;
@@ -198,6 +204,10 @@ impl Function {
             }
         };
         tokio::time::timeout(timeout, posting).await.unwrap_or(Err(PostError::TimedOut(timeout)))
+    }
+
+    fn says_that_it_is_well(&self) -> bool {
+        self.target.health.is_some() && *self.is_well.borrow()
     }
 
     /// Ends when it has not been well for a while. One that was not from the beginning has that while, too.

@@ -9,6 +9,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pooled;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::sync::Arc;
 use std::time::Duration;
 use switchboard_bus::{ConnectError, Envelope, Tls};
 
@@ -40,13 +41,15 @@ pub(crate) enum PostError {
 }
 
 impl Client {
-    pub(crate) fn new(tls: &Tls) -> Result<Self, ConnectError> {
+    /// With TLS only `in_case` somebody is reached with it, or for certain.
+    pub(crate) fn new(tls: &Tls, in_case: bool) -> Result<Self, ConnectError> {
+        let tls = if in_case { tls.client_config_in_case()? } else { tls.client_config()? };
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         tcp.enforce_http(false);
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(crate::tls::client_config(tls)?)
+            .with_tls_config(Arc::unwrap_or_clone(tls))
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);

@@ -17,8 +17,10 @@ pub(crate) struct Config {
     pub(crate) idempotent: bool,
     /// Events are posted there.
     pub(crate) events: Option<Target>,
-    /// What requests to us must carry; also what ours to other processes carry.
+    /// What requests to us must carry; also what ours to other processes carry, if it [may](Self::may_carry).
     pub(crate) authorization: Option<HeaderValue>,
+    /// The credentials were given for an endpoint with TLS, and go nowhere without.
+    secret: bool,
     /// All endpoints are reached with TLS.
     pub(crate) tls: bool,
 }
@@ -40,12 +42,19 @@ impl Config {
             idempotent: false,
             events: None,
             authorization: endpoints.first().map(authorization).transpose()?.flatten(),
+            secret: endpoints.first().is_some_and(|endpoint| endpoint.scheme.tls),
             tls: endpoints.iter().all(|endpoint| endpoint.scheme.tls),
         };
         for endpoint in &endpoints {
             config.add(endpoint)?;
         }
         Ok(config)
+    }
+
+    /// Whether what is posted to an inbox there may carry our credentials, if there are any. Where it is says whoever waits for
+    /// it, and anybody with the same credentials may be told a plain address.
+    pub(crate) fn may_carry(&self, to: &Uri) -> bool {
+        self.authorization.is_none() || !self.secret || is_encrypted(to)
     }
 
     fn add(&mut self, endpoint: &Endpoint) -> Result<(), ConnectError> {
@@ -68,8 +77,10 @@ impl Config {
                 }
                 "health" => health = Some(uri()?),
                 "events" => {
-                    self.events =
-                        Some(Target { uri: uri()?, authorization: authorization.clone(), health: None });
+                    let uri = uri()?;
+                    let may = !endpoint.scheme.tls || is_encrypted(&uri);
+                    let authorization = authorization.clone().filter(|_| may);
+                    self.events = Some(Target { uri, authorization, health: None });
                 }
                 _ => {
                     let between = if rest.is_empty() { '?' } else { '&' };
@@ -83,6 +94,10 @@ impl Config {
         self.targets.push(Target { uri, authorization, health });
         Ok(())
     }
+}
+
+fn is_encrypted(to: &Uri) -> bool {
+    to.scheme_str() == Some("https")
 }
 
 /// The endpoints of a bus over HTTP.
@@ -131,6 +146,25 @@ mod tests {
         let config = read("http://a:1/ocpp?health=/well,b:2").unwrap();
         assert_eq!(config.targets[1].uri, "http://b:2/ocpp");
         assert_eq!(config.targets[1].health.as_ref().unwrap(), "http://b:2/well");
+    }
+
+    #[test]
+    fn credentials_that_were_given_for_https_go_nowhere_without() {
+        let (plain, encrypted) = (Uri::from_static("http://a:1/x"), Uri::from_static("https://a:1/x"));
+        for (url, may) in [("https://key@f/", false), ("https://f/", true), ("http://key@f/", true)] {
+            let config = read(url).unwrap();
+            assert_eq!(config.may_carry(&plain), may, "{url}");
+            assert!(config.may_carry(&encrypted), "{url}");
+        }
+        for (url, carries) in [
+            ("https://key@f/?events=http://g/", false),
+            ("https://key@f/?events=https://g/", true),
+            ("https://key@f/?events=/events", true),
+            ("http://key@f/?events=http://g/", true),
+        ] {
+            let events = read(url).unwrap().events.unwrap();
+            assert_eq!(events.authorization.is_some(), carries, "{url}");
+        }
     }
 
     #[test]

@@ -29,7 +29,6 @@ mod door;
 mod headers;
 mod place;
 mod server;
-mod tls;
 mod waits;
 
 pub use bus::Http;

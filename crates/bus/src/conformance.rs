@@ -16,6 +16,7 @@ mod broker;
 mod delivery;
 mod recorder;
 mod sharing;
+mod whereabouts;
 
 pub use broker::{
     Broker, Servant, a_broker_absent_at_the_start_is_waited_for, a_broker_that_does_not_move_counts_as_away,
@@ -36,6 +37,7 @@ pub use sharing::{
     an_inbox_has_one_owner_until_it_lets_go, events_are_told_to_all, full_hands_are_busy,
     nobody_listening_is_told, presence_is_told_to_all,
 };
+pub use whereabouts::Whereabouts;
 
 use crate::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError, State, Topic};
 use bytes::Bytes;

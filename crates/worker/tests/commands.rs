@@ -3,16 +3,14 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::future::BoxFuture;
 use std::{
     num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use switchboard_bus::{
-    Address, Bus, Commander, ConnectionKey, Consumer, Done, Envelope, InProcess, Kind, Lane, LocateError,
-    Locator, Metadata, OutcomeKind, Subscription, Topic,
-    command::{Keeping, Stored},
+    Address, Bus, Commander, ConnectionKey, Consumer, Done, Envelope, InProcess, Kind, Lane, Metadata,
+    OutcomeKind, Subscription, Topic, conformance::Whereabouts,
 };
 use switchboard_messages::{Timestamp, v16};
 use switchboard_router::{CommandError, Ended, Options, Outcome, Router, Station};
@@ -22,42 +20,9 @@ use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A directory in which every station but `CP-OFF` is at the gateway `gw`, and which keeps nothing.
-#[derive(Debug)]
-struct AtTheGateway;
-
-impl Locator for AtTheGateway {
-    fn locate<'a>(
-        &'a self,
-        _: &'a ByteString,
-        station: &'a StationId,
-    ) -> BoxFuture<'a, Result<Option<ByteString>, LocateError>> {
-        let there = (station.as_str() != "CP-OFF").then(|| "gw".into());
-        Box::pin(std::future::ready(Ok(there)))
-    }
-
-    fn keep(&self, _: Stored) -> BoxFuture<'_, Result<Keeping, LocateError>> {
-        Box::pin(std::future::ready(Ok(Keeping::Fresh)))
-    }
-
-    fn kept<'a>(
-        &'a self,
-        _: &'a ByteString,
-        _: &'a StationId,
-        _: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        _: &'a ByteString,
-        _: &'a StationId,
-        _: &'a ByteString,
-        _: OutcomeKind,
-    ) -> BoxFuture<'a, Result<bool, LocateError>> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
+/// Every station but `CP-OFF` is at the gateway `gw`.
+fn at_the_gateway(station: &StationId) -> Option<ByteString> {
+    (station.as_str() != "CP-OFF").then(|| "gw".into())
 }
 
 struct Inbox(mpsc::Sender<Envelope>);
@@ -80,8 +45,9 @@ async fn start() -> (Arc<dyn Bus>, mpsc::Receiver<Envelope>, Config, switchboard
     let subscription = Subscription { topic: Topic::Inbox("gw".into()), in_hand_max: NonZeroU32::MAX };
     let subscribed = bus.subscribe(subscription, Arc::new(Inbox(sender))).await.unwrap();
     let mut config = Config::default();
-    config.commander =
-        Some(Commander::new(bus.clone(), "commands-of-w1", Arc::new(AtTheGateway)).await.unwrap());
+    config.commander = Some(
+        Commander::new(bus.clone(), "commands-of-w1", Arc::new(Whereabouts(at_the_gateway))).await.unwrap(),
+    );
     (bus, inbox, config, subscribed)
 }
 

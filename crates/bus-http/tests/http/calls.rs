@@ -104,6 +104,31 @@ async fn what_a_worker_returns_is_told_as_such() -> Result<()> {
     Ok(())
 }
 
+/// Its health says that it is there, or that it is not.
+#[tokio::test]
+async fn a_function_that_says_503_although_it_is_well_is_busy_and_not_away() -> Result<()> {
+    let (function, address) = function();
+    let bus = gateway(format!("http://{address}/ocpp?health=/ocpp"));
+    let to: Arc<dyn Bus> = Arc::clone(&function) as _;
+    let returning: Arc<dyn Consumer> = each(move |call| {
+        let (to, mut returned) = (Arc::clone(&to), answer_to(&call, ""));
+        returned.1.metadata.kind = Kind::Returned;
+        returned.1.metadata.outcome = Some(OutcomeKind::Offline);
+        Some(Box::pin(async move { to.publish(returned.0, returned.1).await.unwrap() }))
+    });
+    let returning = function.subscribe(calls(), returning).await?;
+    let told = in_time(bus.publish(to_call(), call(1))).await;
+    assert!(matches!(told, Err(PublishError::Busy)), "{told:?}");
+    drop(returning);
+    in_time(async {
+        while !matches!(bus.publish(to_call(), call(2)).await, Err(PublishError::NobodyListens)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    Ok(())
+}
+
 /// Without `idempotent` nobody posts it again, and the gateway is told that somebody may have it.
 #[tokio::test]
 async fn a_call_that_may_have_been_processed_is_posted_again_only_if_that_is_harmless() -> Result<()> {

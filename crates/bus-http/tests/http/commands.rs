@@ -4,56 +4,24 @@ use crate::support::{call, free, in_time, listening, port, post, station, to_cal
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard_bus::command::{CommandError, Commander, Keeping, LocateError, Locator, Options, Stored};
-use switchboard_bus::conformance::Recorder;
+use switchboard_bus::command::{CommandError, Commander, Locator, Options};
+use switchboard_bus::conformance::{Recorder, Whereabouts};
 use switchboard_bus::{
     Address, Bus, Connect, Consumer, Done, Envelope, Kind, Metadata, Outcome, OutcomeKind, PublishError,
     Subscription, Topic,
 };
 use switchboard_bus_http::{Http, name_at};
 use switchboard_rpc::StationId;
+use switchboard_testkit::Proxy;
 
-/// A gateway that knows one station, at itself.
-#[derive(Debug)]
-struct Here(ByteString);
-
-impl Locator for Here {
-    fn locate<'a>(
-        &'a self,
-        _: &'a ByteString,
-        station: &'a StationId,
-    ) -> BoxFuture<'a, Result<Option<ByteString>, LocateError>> {
-        let gateway = (*station == self::station()).then(|| self.0.clone());
-        Box::pin(std::future::ready(Ok(gateway)))
-    }
-
-    fn keep(&self, _: Stored) -> BoxFuture<'_, Result<Keeping, LocateError>> {
-        Box::pin(std::future::ready(Ok(Keeping::Fresh)))
-    }
-
-    fn kept<'a>(
-        &'a self,
-        _: &'a ByteString,
-        _: &'a StationId,
-        _: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        _: &'a ByteString,
-        _: &'a StationId,
-        _: &'a ByteString,
-        _: OutcomeKind,
-    ) -> BoxFuture<'a, Result<bool, LocateError>> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
+/// What a gateway knows: one station, which is at `holder`.
+fn here(holder: &ByteString) -> Arc<dyn Locator> {
+    let holder = holder.clone();
+    Arc::new(Whereabouts(move |station: &StationId| (*station == self::station()).then(|| holder.clone())))
 }
 
 /// The inbox of a gateway whose stations accept everything.
@@ -83,7 +51,7 @@ async fn process(holder: &ByteString, listener: std::net::TcpListener) -> Result
     let bus = listening("http://key@127.0.0.1:9/", listener);
     let shared: Arc<dyn Bus> = Arc::clone(&bus) as _;
     let commands = format!("commands-of-{}", bus.address().unwrap());
-    bus.obey(Commander::new(shared, commands, Arc::new(Here(holder.clone()))).await?);
+    bus.obey(Commander::new(shared, commands, here(holder)).await?);
     Ok(bus)
 }
 
@@ -100,7 +68,7 @@ fn at(address: SocketAddr) -> ByteString {
 /// A worker that others need not reach: what it waits for comes as the response.
 async fn commander(holder: ByteString) -> Result<Commander> {
     let bus: Arc<dyn Bus> = Arc::new(Http::connect(Connect::to(format!("http://key@{}/", free())))?);
-    Ok(Commander::new(bus, "worker-commands", Arc::new(Here(holder))).await?)
+    Ok(Commander::new(bus, "worker-commands", here(&holder)).await?)
 }
 
 async fn clear_cache(commander: &Commander, options: Options) -> Result<Outcome, CommandError> {
@@ -174,6 +142,37 @@ async fn a_command_whose_gateway_says_no_more_has_an_unknown_outcome() -> Result
     let outcome = clear_cache(&commander(holder).await?, options).await?;
     assert_eq!(outcome, Outcome::Unknown);
     assert_eq!(silent.count(), 1, "and it was sent once");
+    Ok(())
+}
+
+/// The line is cut while the station thinks.
+#[tokio::test]
+async fn an_outcome_whose_request_was_cut_off_comes_to_the_inbox_of_its_sender() -> Result<()> {
+    let ((gateway_port, gateway_at), (caller_port, caller_at)) = (port(), port());
+    let line = Proxy::to(gateway_at).await?;
+    let gateway: Arc<dyn Bus> = listening("http://key@127.0.0.1:9/", gateway_port);
+    let holder = at(line.address());
+    let taken = Recorder::new();
+    let _inbox = taken.listen(&gateway, Topic::Inbox(holder.clone()), 8).await;
+    let caller: Arc<dyn Bus> = listening("http://key@127.0.0.1:9/", caller_port);
+    let inbox = name_at("commands", &format!("http://{caller_at}"));
+    let commander = Commander::new(caller, inbox, here(&holder)).await?;
+    let asking = tokio::spawn(async move { clear_cache(&commander, Options::default()).await });
+    let command = *taken.wait_for(1).await.remove(0).metadata;
+    line.cut();
+    let to = Address::Inbox(command.reply_to.clone().unwrap());
+    let metadata =
+        Metadata { kind: Kind::Outcome, outcome: Some(OutcomeKind::Answered), reply_to: None, ..command };
+    let outcome = Envelope::new(metadata, Bytes::from_static(br#"[3,"x",{"status":"Accepted"}]"#));
+    in_time(async {
+        // The gateway may not have noticed yet that nobody waits for the response.
+        while !asking.is_finished() {
+            drop(gateway.publish(to.clone(), outcome.clone()).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(asking.await??, Outcome::Answered(r#"{"status":"Accepted"}"#.into()));
     Ok(())
 }
 

@@ -1,11 +1,11 @@
-//! TLS towards a broker, from files: the same for all drivers.
+//! TLS from files: the same for all drivers.
 
 use super::{ConnectError, Tls};
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig, crypto::ring};
 
 impl Tls {
     /// What connections are made with: whom to trust, and who we are. With ring, since it builds everywhere; a process may
@@ -15,37 +15,82 @@ impl Tls {
     /// # Errors
     /// When a file cannot be used, or nobody is trusted.
     pub fn client_config(&self) -> Result<Arc<ClientConfig>, ConnectError> {
+        let roots = self.roots()?;
+        if roots.is_empty() {
+            return Err(ConnectError::Driver(
+                "the system trusts no authority: name a file with the broker's (the ca_file of the bus)"
+                    .into(),
+            ));
+        }
+        self.client(roots)
+    }
+
+    /// The same for whoever may never need it: that nobody is trusted shows in the handshake.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn client_config_in_case(&self) -> Result<Arc<ClientConfig>, ConnectError> {
+        self.client(self.roots()?)
+    }
+
+    /// What we show to those who come to us; none without a certificate.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn server_config(&self) -> Result<Option<Arc<ServerConfig>>, ConnectError> {
+        let Some((chain, key)) = self.own()? else { return Ok(None) };
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(driver)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| self.unfit(error))?;
+        Ok(Some(Arc::new(config)))
+    }
+
+    fn client(&self, roots: RootCertStore) -> Result<Arc<ClientConfig>, ConnectError> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| ConnectError::Driver(error.into()))?
-            .with_root_certificates(roots(self.ca_file.as_deref())?);
-        let config = match (&self.certificate_file, &self.key_file) {
-            (Some(certificate), Some(key)) => {
-                let chain = certificates(certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| unusable(certificate, error))?
+            .map_err(driver)?
+            .with_root_certificates(roots);
+        let config = match self.own()? {
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).map_err(|error| self.unfit(error))?
             }
-            _ => builder.with_no_client_auth(),
+            None => builder.with_no_client_auth(),
         };
         Ok(Arc::new(config))
     }
-}
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    // The system may hold some that cannot be used; the one that is needed is missed at the handshake.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| unusable(path, error))?;
+    /// The authorities of the system, and those of the file.
+    fn roots(&self) -> Result<RootCertStore, ConnectError> {
+        let mut roots = RootCertStore::empty();
+        // The system may hold some that cannot be used; the one that is needed is missed at the handshake.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = &self.ca_file {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| unusable(path, error))?;
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Our own certificate, and its key.
+    fn own(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ConnectError> {
+        let (Some(certificate), Some(key)) = (&self.certificate_file, &self.key_file) else {
+            return Ok(None);
+        };
+        let chain = certificates(certificate)?;
+        Ok(Some((chain, PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?)))
+    }
+
+    /// A certificate that does not go with its key.
+    fn unfit(&self, error: Error) -> ConnectError {
+        match &self.certificate_file {
+            Some(path) => unusable(path, error),
+            None => driver(error),
         }
     }
-    if roots.is_empty() {
-        return Err(ConnectError::Driver(
-            "the system trusts no authority: name a file with the broker's (the ca_file of the bus)".into(),
-        ));
-    }
-    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
@@ -59,4 +104,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectErro
 
 fn unusable(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectError {
     ConnectError::File { path: path.to_owned(), source: source.into() }
+}
+
+fn driver(error: Error) -> ConnectError {
+    ConnectError::Driver(error.into())
 }
