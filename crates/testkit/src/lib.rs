@@ -18,6 +18,7 @@ mod cloud;
 pub mod http;
 mod proxy;
 mod raw_station;
+pub mod scene;
 pub mod servers;
 mod switchboard;
 mod tls_front;

@@ -1,9 +1,9 @@
 //! Functions that are none of ours, and say odd things. No answer that a station gets is false.
 
-use crate::support::{Odd, Place, Says, start, station, status};
+use crate::support::{Odd, Place, Says, metric_at_least, start, station, status};
 use anyhow::{Result, ensure};
 use std::time::Duration;
-use switchboard_testkit::Switchboard;
+use switchboard_testkit::{RawStation, Switchboard, wait};
 
 const FAILS: &str = "500 Internal Server Error";
 
@@ -56,6 +56,21 @@ async fn a_call_that_failed_is_posted_again_to_an_idempotent_function() -> Resul
     Ok(())
 }
 
+/// Nobody else is sent away because of it.
+#[tokio::test]
+async fn a_function_that_fails_at_a_call_is_not_taken_for_away() -> Result<()> {
+    let odd = Odd::new(|_| Says::This(FAILS, String::new())).await?;
+    let Some(place) = Place::with("http_bus::fails", vec![odd.address]).await? else { return Ok(()) };
+    let gateway = place.gateway(&place.bus(true), &["--gateway-refuse-upgrades-after", "1s"]).await?;
+    let mut stuck = station(&gateway, "CP1").await?;
+    stuck.send(&start("s", 1)).await?;
+    // Six attempts take longer than that second.
+    wait::until("six attempts", async || (odd.calls().len() >= 6).then_some(())).await?;
+    station(&gateway, "CP2").await?;
+    ensure!(!gateway.log().contains("nobody takes calls"), "{}", gateway.log());
+    Ok(())
+}
+
 /// One that does not know a repeat is asked once, and what it may have done is not denied: the station keeps what is about
 /// money.
 #[tokio::test]
@@ -95,6 +110,34 @@ async fn what_is_no_answer_to_a_call_does_not_reach_its_station() -> Result<()> 
     Ok(())
 }
 
+/// A SEND of 2.1 is never answered: a response without a body says that it was dealt with, and nothing else does.
+#[tokio::test]
+async fn f16_a_send_is_posted_until_the_response_is_empty() -> Result<()> {
+    let odd = Odd::new(|count| match count {
+        0 => Says::This("503 Service Unavailable", String::new()),
+        1 => Says::This("200 OK", String::new()),
+        _ => Says::This("200 OK", r#"[3,"ID",{}]"#.to_owned()),
+    })
+    .await?;
+    let Some(place) = Place::with("http_bus::send", vec![odd.address]).await? else { return Ok(()) };
+    let gateway = gateway(&place, true).await?;
+    let connected = RawStation::connect(&gateway.url("CP1"), &["ocpp2.1"]).await?;
+    let mut station = connected.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    station.send(r#"[6,"first","NotifyPeriodicEventStream",{"id":1}]"#).await?;
+    wait::until("the second attempt", async || (odd.calls().len() == 2).then_some(())).await?;
+    let calls = odd.calls();
+    ensure!(calls.iter().all(|call| call.contains("ocpp-kind: send\r\n")), "{calls:?}");
+    ensure!(calls[1].contains("ocpp-attempt: 2\r\n"), "{calls:?}");
+    // This one is answered, which is no acknowledgement. The deadline of the first one is over before its own.
+    station.send(r#"[6,"second","NotifyPeriodicEventStream",{"id":1}]"#).await?;
+    const LOST: &str = "switchboard_gateway_sends_lost_total";
+    metric_at_least(&gateway, LOST, 1.0).await?;
+    ensure!(gateway.metric(LOST).await? == 1.0, "only the second one");
+    let answer = station.ask(r#"[2,"a","Heartbeat",{}]"#).await?;
+    ensure!(answer[0] == 3 && answer[1] == "a", "nothing else came to the station: {answer}");
+    Ok(())
+}
+
 /// A URL that leads nowhere and credentials that are wrong are no reason to lose anything.
 #[tokio::test]
 async fn what_no_function_has_seen_is_kept() -> Result<()> {
@@ -102,7 +145,7 @@ async fn what_no_function_has_seen_is_kept() -> Result<()> {
         let odd = Odd::new(move |_| Says::This(wrong, String::new())).await?;
         let Some(place) = Place::with("http_bus::wrong", vec![odd.address]).await? else { return Ok(()) };
         let gateway = gateway(&place, false).await?;
-        let answer = station(&gateway, "CP1").await?.ask(&status("n")).await?;
+        let answer = station(&gateway, "CP1").await?.ask(&status("n", 0)).await?;
         ensure!(answer[0] == 3, "journalled: {answer}");
         ensure!(gateway.log().contains("look at its URL and credentials"), "{}", gateway.log());
     }

@@ -6,10 +6,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use switchboard_testkit::{RawStation, Switchboard, servers::Postgres, wait};
+use switchboard_testkit::{RawStation, Switchboard, servers::Postgres};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
+
+pub(crate) use switchboard_testkit::scene::{
+    booted, metric_at_least, obey, start, station, status, transactions,
+};
 
 /// The binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
@@ -66,63 +70,10 @@ pub(crate) fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Connects as a station of 1.6.
-pub(crate) async fn station(gateway: &Switchboard, id: &str) -> Result<RawStation> {
-    RawStation::connect(&gateway.url(id), &["ocpp1.6"])
-        .await?
-        .map_err(|status| anyhow::anyhow!("{id} was refused with {status}"))
-}
-
-/// The same, and boots.
-pub(crate) async fn booted(gateway: &Switchboard, id: &str) -> Result<RawStation> {
-    let mut station = station(gateway, id).await?;
-    let answer = station
-        .ask(r#"[2,"boot","BootNotification",{"chargePointVendor":"V","chargePointModel":"M"}]"#)
-        .await?;
-    ensure!(answer[0] == 3 && answer[2]["status"] == "Accepted", "{answer}");
-    Ok(station)
-}
-
-/// A StartTransaction with this id, at this minute.
-pub(crate) fn start(id: &str, minute: u32) -> String {
-    format!(
-        r#"[2,"{id}","StartTransaction",{{"connectorId":1,"idTag":"A1","meterStart":{minute},"timestamp":"2026-11-20T10:{minute:02}:00Z"}}]"#
-    )
-}
-
-/// A StatusNotification with this id: it needs nothing of processing.
-pub(crate) fn status(id: &str) -> String {
-    format!(
-        r#"[2,"{id}","StatusNotification",{{"connectorId":1,"errorCode":"NoError","status":"Available","timestamp":"2026-11-20T10:00:00Z"}}]"#
-    )
-}
-
 /// What the next frame of the server is.
 pub(crate) async fn next(station: &mut RawStation) -> Result<Value> {
     let text = station.receive().await?;
     serde_json::from_str(&text).with_context(|| text.clone())
-}
-
-/// Answers the next command of this action with this payload.
-pub(crate) async fn obey(station: &mut RawStation, action: &str, payload: &str) -> Result<()> {
-    let call = next(station).await?;
-    ensure!(call[0] == 2 && call[2] == action, "{call}");
-    station.send(&format!("[3,{},{payload}]", call[1])).await
-}
-
-/// The transactions in a worker's books.
-pub(crate) async fn transactions(worker: &Switchboard) -> Result<usize> {
-    let list = worker.run(&["transactions", "--json", "--limit", "1000"]).await?.json()?;
-    Ok(list["transactions"].as_array().context("no list")?.len())
-}
-
-/// Waits until a metric is at least this.
-pub(crate) async fn metric_at_least(server: &Switchboard, name: &str, value: f64) -> Result<()> {
-    wait::until(format!("{name} of {value}"), async || {
-        server.metric(name).await.ok().filter(|now| *now >= value)
-    })
-    .await
-    .map(|_| ())
 }
 
 /// A function that is none of ours. It says to each call what it was told to, by how many came before, and keeps them.

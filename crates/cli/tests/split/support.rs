@@ -1,8 +1,7 @@
 //! Servers for all tests, and what a test has of them for itself.
 
 use crate::engine::Engine;
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
 use std::{
     sync::{
         Arc,
@@ -11,8 +10,12 @@ use std::{
     time::Duration,
 };
 use switchboard_bus::{Bus, Connect, State};
-use switchboard_testkit::{Ran, RawStation, Switchboard, servers::Postgres, wait};
+use switchboard_testkit::{Ran, Switchboard, servers::Postgres, wait};
 use tokio::sync::OnceCell;
+
+pub(crate) use switchboard_testkit::scene::{
+    booted, metric_at_least, obey, start, station, status, transactions,
+};
 
 /// The binary.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
@@ -66,6 +69,11 @@ impl Installation {
         self.worker(&["--database", &self.books]).await
     }
 
+    /// The books of its workers.
+    pub(crate) fn books(&self) -> &str {
+        &self.books
+    }
+
     /// The bus for this process too.
     pub(crate) async fn join(&self) -> Result<Arc<dyn Bus>> {
         let connect = Connect { namespace: self.namespace.as_str().into(), ..Connect::to(&self.bus) };
@@ -86,52 +94,6 @@ impl Installation {
     }
 }
 
-/// Connects as a station of 1.6.
-pub(crate) async fn station(gateway: &Switchboard, id: &str) -> Result<RawStation> {
-    RawStation::connect(&gateway.url(id), &["ocpp1.6"])
-        .await?
-        .map_err(|status| anyhow::anyhow!("{id} was refused with {status}"))
-}
-
-/// The same, and boots.
-pub(crate) async fn booted(gateway: &Switchboard, id: &str) -> Result<RawStation> {
-    let mut station = station(gateway, id).await?;
-    let answer = station
-        .ask(r#"[2,"boot","BootNotification",{"chargePointVendor":"V","chargePointModel":"M"}]"#)
-        .await?;
-    ensure!(answer[0] == 3 && answer[2]["status"] == "Accepted", "{answer}");
-    Ok(station)
-}
-
-/// A StartTransaction with this id, at this minute.
-pub(crate) fn start(id: &str, minute: u32) -> String {
-    format!(
-        r#"[2,"{id}","StartTransaction",{{"connectorId":1,"idTag":"A1","meterStart":{minute},"timestamp":"2026-11-20T10:{minute:02}:00Z"}}]"#
-    )
-}
-
-/// A StatusNotification with this id, at this minute: it needs nothing of processing.
-pub(crate) fn status(id: &str, minute: u32) -> String {
-    format!(
-        r#"[2,"{id}","StatusNotification",{{"connectorId":1,"errorCode":"NoError","status":"Available","timestamp":"2026-11-20T10:{minute:02}:00Z"}}]"#
-    )
-}
-
-/// The transactions in a worker's books.
-pub(crate) async fn transactions(worker: &Switchboard) -> Result<Vec<Value>> {
-    let list = worker.run(&["transactions", "--json", "--limit", "1000"]).await?.json()?;
-    Ok(list["transactions"].as_array().context("no list")?.clone())
-}
-
-/// Waits until a metric is at least this.
-pub(crate) async fn metric_at_least(server: &Switchboard, name: &str, value: f64) -> Result<()> {
-    wait::until(format!("{name} of {value}"), async || {
-        server.metric(name).await.ok().filter(|now| *now >= value)
-    })
-    .await
-    .map(|_| ())
-}
-
 /// Waits until a worker's directory shows a station as connected, or not.
 pub(crate) async fn connected(worker: &Switchboard, id: &str, connected: bool) -> Result<()> {
     wait::until(format!("{id} connected: {connected}"), async || {
@@ -140,15 +102,6 @@ pub(crate) async fn connected(worker: &Switchboard, id: &str, connected: bool) -
         (found["connected"] == connected).then_some(())
     })
     .await
-}
-
-/// Answers the next command of this action with this payload, and gives back what it asked for. Other frames are errors.
-pub(crate) async fn obey(station: &mut RawStation, action: &str, answer: &str) -> Result<Value> {
-    let text = station.receive().await?;
-    let call: Value = serde_json::from_str(&text)?;
-    ensure!(call[0] == 2 && call[2] == action, "{text} instead of {action}");
-    station.send(&format!("[3,{},{answer}]", call[1])).await?;
-    Ok(call[3].clone())
 }
 
 /// `send`, as an operator would.
