@@ -411,7 +411,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     // Somebody may have it.
                     PublishError::Refused(_) if !self.shared.rules.repeatable => Published::Taken,
                     error => {
-                        if !matches!(error, PublishError::Busy) {
+                        // A function that fails, and one whose hands are full, is there.
+                        if !matches!(error, PublishError::Busy | PublishError::Refused(_)) {
                             self.shared.processing_is_away(now);
                         }
                         self.timed = None;

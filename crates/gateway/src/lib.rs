@@ -29,6 +29,7 @@
 //! ```
 
 mod authenticate;
+mod away;
 pub mod classes;
 mod commands;
 mod compression;

@@ -1,6 +1,7 @@
 //! What all connections of a gateway share.
 
 use crate::{
+    away::Away,
     compression::Compression,
     config::Config,
     desk,
@@ -56,10 +57,11 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     /// Outcomes that the bus did not take.
     undelivered: Arc<Mutex<VecDeque<Undelivered>>>,
-    /// Since when nobody takes calls, in milliseconds of the monotonic clock; 0 while somebody does.
-    away_since_ms: AtomicI64,
-    /// When the last station was let in although nobody takes calls, likewise.
-    tried_ms: AtomicI64,
+    away: Away,
+    /// The highest generation that any connection is known to have had: of ours, and of what workers have in their books.
+    pub(crate) generations: AtomicU64,
+    /// That the directory gives lower ones was said.
+    pub(crate) told_of_the_past: AtomicBool,
     /// The directory has forgotten what it was told.
     pub(crate) forgotten: Notify,
     /// When the directory was last found away, in milliseconds of the monotonic clock.
@@ -117,8 +119,9 @@ impl Shared {
             draining: AtomicBool::new(false),
             recent: Recent::new(now),
             undelivered: Arc::default(),
-            away_since_ms: AtomicI64::new(0),
-            tried_ms: AtomicI64::new(0),
+            away: Away::default(),
+            generations: AtomicU64::new(0),
+            told_of_the_past: AtomicBool::new(false),
             forgotten: Notify::new(),
             unsteady_ms: AtomicI64::new(i64::MIN),
             tasks: TaskTracker::new(),
@@ -268,22 +271,17 @@ impl Shared {
 
     /// Nobody could take a call.
     pub(crate) fn processing_is_away(&self, now: Instant) {
-        if self.away_since_ms.load(Ordering::Relaxed) == 0 {
-            // Not 0, even in the first millisecond.
-            let since_ms = self.clock.since_base(now) + 1;
-            if self.away_since_ms.compare_exchange(0, since_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            {
-                tracing::warn!("nobody takes calls of stations");
-            }
+        if self.away.nobody(self.clock.since_base(now)) {
+            tracing::warn!("nobody takes calls of stations");
         }
     }
 
     /// Processing answered.
     pub(crate) fn processing_is_back(&self) {
-        if self.away_since_ms.load(Ordering::Relaxed) != 0
-            && self.away_since_ms.swap(0, Ordering::Relaxed) != 0
-        {
-            tracing::info!("calls of stations are processed again");
+        if let Some(said) = self.away.somebody() {
+            if said {
+                tracing::info!("calls of stations are processed again");
+            }
             self.journal.wake();
         }
     }
@@ -294,19 +292,12 @@ impl Shared {
         let now_ms = self.clock.since_base(now);
         let last_ms = self.tried_ms.load(Ordering::Relaxed);
         let pause_ms = i64::try_from(self.config.retry_after.as_millis()).unwrap_or(i64::MAX);
-        let due = now_ms - last_ms.max(self.away_since_ms.load(Ordering::Relaxed)) >= pause_ms;
-        due && self.tried_ms.compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.away.may_try(self.clock.since_base(now), pause_ms)
     }
 
     /// How long nobody has taken calls.
     pub(crate) fn processing_away_for(&self, now: Instant) -> Duration {
-        match self.away_since_ms.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => {
-                let away = (self.clock.since_base(now) + 1).saturating_sub(since);
-                Duration::from_millis(u64::try_from(away).unwrap_or(0))
-            }
-        }
+        Duration::from_millis(self.away.for_ms(self.clock.since_base(now)).unsigned_abs())
     }
 
     /// Where in an interval the turn of this station is, as a share of 0 to 1.
