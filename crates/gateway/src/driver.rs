@@ -15,6 +15,7 @@ use crate::{
     shared::{Shared, now},
     socket::{Input, Lost, Socket},
     tap::{Seen, Unprocessed},
+    unrecorded::{self, Ended},
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -684,7 +685,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
                     // Only this connection's patience is over; how long it may wait says the outbox (S09).
                     put_back(shared, handle, &id).await;
                 } else {
-                    end_in_outbox(shared, &handle.key, &id, outcome, frame.clone()).await;
+                    let key = handle.key.clone();
+                    unrecorded::record(shared, Ended { key, id, outcome, frame: frame.clone() }).await;
                     shared.tell_outcome(open.metadata, outcome, frame);
                 }
                 Finished::Nothing
@@ -954,7 +956,8 @@ impl desk::Presence for Named<'_> {
 }
 
 async fn end_of_kept(shared: &Shared, entry: OutboxEntry, outcome: OutcomeKind, frame: Bytes) {
-    end_in_outbox(shared, &entry.key, &entry.id, outcome, frame.clone()).await;
+    let (key, id) = (entry.key.clone(), entry.id.clone());
+    unrecorded::record(shared, Ended { key, id, outcome, frame: frame.clone() }).await;
     shared.tell_outcome(Box::new(commands::metadata(&entry)), outcome, frame);
 }
 
@@ -969,19 +972,6 @@ async fn put_back(shared: &Shared, handle: &Handle, id: &ByteString) {
         && newer.generation != handle.generation
     {
         drop(newer.post(Parcel::Outbox));
-    }
-}
-
-async fn end_in_outbox(
-    shared: &Shared,
-    key: &switchboard_directory::StationKey,
-    id: &ByteString,
-    outcome: OutcomeKind,
-    frame: Bytes,
-) {
-    let now_ms = shared.clock.wall_ms(now());
-    if let Err(error) = shared.directory.outbox_end(key, id, outcome, frame, now_ms).await {
-        tracing::warn!(station = %key.station, %error, "the end of a command could not be recorded");
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     registry::Parcel,
     shared::{Shared, now},
+    unrecorded,
 };
 use std::{
     sync::Arc,
@@ -77,6 +78,7 @@ pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
             shared.compression.tidy();
         }
         let turns = async {
+            unrecorded::record_again(&shared).await;
             if seconds.is_multiple_of(2) && shared.processing_away_for(now).is_zero() {
                 shared.journal.look_up_again(&shared).await;
             }

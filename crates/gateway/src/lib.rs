@@ -57,6 +57,7 @@ mod sends;
 mod shared;
 mod socket;
 mod tap;
+mod unrecorded;
 
 pub use config::{BillingDeadline, Config, NoCommonVersion, UnknownStations};
 pub use gateway::{Gateway, StartError};

@@ -14,6 +14,7 @@ use crate::{
     recent::Recent,
     registry::{Handle, Registry},
     tap::{Record, Seen, Tap},
+    unrecorded::Unrecorded,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// Commands that came lately.
     pub(crate) recent: Recent,
+    /// Ends of commands that the directory did not take.
+    pub(crate) unrecorded: Unrecorded,
     /// Outcomes that the bus did not take.
     undelivered: Arc<Mutex<VecDeque<Undelivered>>>,
     away: Away,
@@ -118,6 +121,7 @@ impl Shared {
             clock: Clock::new(now, wall),
             draining: AtomicBool::new(false),
             recent: Recent::new(now),
+            unrecorded: Unrecorded::default(),
             undelivered: Arc::default(),
             away: Away::default(),
             generations: AtomicU64::new(0),

@@ -3,7 +3,8 @@
 use crate::support::{Reply, Station, World, id, until, within};
 use bytestring::ByteString;
 use std::time::Duration;
-use switchboard_bus::{Commander, Lane, Outcome, Registration, command::Options};
+use switchboard_bus::{Commander, Lane, Outcome, OutcomeKind, Registration, command::Options};
+use switchboard_directory::{Directory as _, OutboxState};
 use tokio::task::JoinHandle;
 
 const HEARTBEAT: &str = r#"[2,"1","Heartbeat",{}]"#;
@@ -146,6 +147,35 @@ async fn s08_a_key_goes_to_the_station_once_and_both_callers_get_its_outcome() {
     assert_eq!(outcome(send(&commander, "ClearCache", keyed)).await, first, "long after");
     // Nothing else came to the station.
     assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
+}
+
+#[tokio::test]
+async fn s07_an_end_that_the_directory_could_not_be_told_is_recorded_when_it_is_back() {
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let (mut station, commander) = ready(&world).await;
+    let keyed = Options { key: Some("once".into()), ..Options::default() };
+    let first = send(&commander, "ClearCache", keyed.clone());
+    let (call, _) = called(&mut station).await;
+    world.directory.fails(true);
+    station.send(&format!(r#"[3,"{call}",{{"status":"Accepted"}}]"#)).await;
+    let first = outcome(first).await;
+    assert!(matches!(first, Outcome::Answered(_)), "{first:?}");
+    // The station goes, too: whoever looks after such commands would take it for unknown.
+    drop(station);
+    until("it is gone", || world.gateway.connections() == 0).await;
+    world.directory.fails(false);
+    within("the end is there", async {
+        loop {
+            let entry = world.directory.outbox_get(&crate::support::key("A"), &"once".into()).await.unwrap();
+            match entry.unwrap().state {
+                OutboxState::Ended { outcome, .. } => break assert_eq!(outcome, OutcomeKind::Answered),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
+    assert_eq!(outcome(send(&commander, "ClearCache", keyed)).await, first);
 }
 
 #[tokio::test]
