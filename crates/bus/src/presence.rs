@@ -3,8 +3,11 @@
 //! The body of a presence envelope is text, one call a line: tenant, station, generation and seq, with a tab between
 //! them. Neither tenants nor identities hold control characters. The worker's name is `ocpp-worker`. A worker that stops
 //! of its own will says so with the one line `end`, so that nobody waits for its next beat.
+//!
+//! In front of the calls it may say something of itself, in lines of two fields: [`Facts`].
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use bytestring::ByteString;
 use std::time::Duration;
 
 /// How often a worker gives a sign of life, unless an installation says otherwise.
@@ -27,10 +30,68 @@ pub struct CallKey<'a> {
     pub seq: u64,
 }
 
+/// What a worker says of itself, so that others notice when an installation is put together wrongly. All of it may be
+/// left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Which books it writes: all workers of a namespace share one set.
+    pub books: Option<ByteString>,
+    /// Which directory it asks: gateways and workers of a namespace share one.
+    pub directory: Option<ByteString>,
+    /// The highest generation of a call that its books know, or 0. No later connection may have a lower one.
+    pub generation: u64,
+}
+
+impl Facts {
+    /// Those that a body states. What is not understood is passed over.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        let mut facts = Self::default();
+        for line in body.split(|byte| *byte == b'\n').take(LINES_MAX) {
+            let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once('\t'))
+            else {
+                break;
+            };
+            if value.contains('\t') {
+                // The first of the calls.
+                break;
+            }
+            match name {
+                "books" => facts.books = Some(value.into()),
+                "directory" => facts.directory = Some(value.into()),
+                "generation" => {
+                    // What JSON cannot carry is no generation of ours.
+                    facts.generation = value.parse().ok().filter(|known| *known < 1 << 53).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
 /// The body that names these calls; at most [`CALLS_MAX`] of them.
 pub fn body<'a>(calls: impl IntoIterator<Item = CallKey<'a>>) -> Bytes {
+    body_with(&Facts::default(), calls)
+}
+
+/// The same with what the worker says of itself.
+pub fn body_with<'a>(facts: &Facts, calls: impl IntoIterator<Item = CallKey<'a>>) -> Bytes {
     let mut body = BytesMut::new();
     let mut number = itoa::Buffer::new();
+    let generation = (facts.generation > 0).then(|| number.format(facts.generation));
+    for (name, value) in [
+        ("books", facts.books.as_deref()),
+        ("directory", facts.directory.as_deref()),
+        ("generation", generation),
+    ] {
+        if let Some(value) = value {
+            body.put_slice(name.as_bytes());
+            body.put_u8(b'\t');
+            body.put_slice(value.as_bytes());
+            body.put_u8(b'\n');
+        }
+    }
     for call in calls.into_iter().take(CALLS_MAX) {
         body.put_slice(call.tenant.as_bytes());
         body.put_u8(b'\t');
@@ -58,7 +119,7 @@ pub fn is_end(body: &[u8]) -> bool {
 
 /// The calls that a body names. Lines that name none are passed over.
 pub fn calls(body: &[u8]) -> impl Iterator<Item = CallKey<'_>> {
-    body.split(|byte| *byte == b'\n').take(CALLS_MAX).filter_map(|line| {
+    body.split(|byte| *byte == b'\n').take(LINES_MAX + CALLS_MAX).filter_map(|line| {
         let mut fields = std::str::from_utf8(line).ok()?.split('\t');
         Some(CallKey {
             tenant: fields.next()?,
@@ -70,6 +131,8 @@ pub fn calls(body: &[u8]) -> impl Iterator<Item = CallKey<'_>> {
 }
 
 const END: &[u8] = b"end\n";
+/// Lines in front of the calls.
+const LINES_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -98,5 +161,18 @@ mod tests {
     fn no_more_calls_are_named_than_may() {
         let call = CallKey { tenant: "a", station: "b", generation: 1, seq: 2 };
         assert_eq!(calls(&body(std::iter::repeat_n(call, CALLS_MAX + 1))).count(), CALLS_MAX);
+    }
+
+    #[test]
+    fn what_a_worker_says_of_itself_is_read_and_is_no_call() {
+        let facts =
+            Facts { books: Some("b1".into()), directory: Some("d1".into()), generation: 1_700_000_000_000 };
+        let call = CallKey { tenant: "books", station: "CP1", generation: 5, seq: 9 };
+        let body = body_with(&facts, [call]);
+        assert_eq!(Facts::read(&body), facts);
+        assert_eq!(calls(&body).collect::<Vec<_>>(), [call]);
+        for nothing in [super::body([call]), end(), Bytes::new(), Bytes::from_static(b"generation\t-1\n")] {
+            assert_eq!(Facts::read(&nothing), Facts::default(), "{nothing:?}");
+        }
     }
 }

@@ -146,6 +146,14 @@ impl Central {
         self.0.store.read(|db| Ok(db.generation_max()?)).await
     }
 
+    /// Which books these are, if several workers may have them: none of a file.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn identity(&self) -> Result<Option<String>, StoreError> {
+        self.0.store.read(|db| Ok(db.identity()?)).await
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             unknown_tokens: self.0.config.unknown_tokens,

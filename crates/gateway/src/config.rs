@@ -1,5 +1,6 @@
 //! What an operator can set about a gateway.
 
+use bytestring::ByteString;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -13,6 +14,8 @@ pub struct Config {
     /// The name of this gateway in envelopes and in the directory, and of its inbox. Empty: a random one at each start,
     /// which is right unless something outside must know it. Two running gateways of one name fence each other.
     pub name: String,
+    /// Which directory it has, as workers say of theirs: so that one that has another is noticed. None: nobody looks.
+    pub directory: Option<ByteString>,
     /// Where stations connect: address and port. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// The path in front of the identity. Whatever stands between it and the last segment is ignored, so that
@@ -155,6 +158,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             name: String::new(),
+            directory: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8180)),
             path: "/ocpp".to_owned(),
             tenants: false,

@@ -19,9 +19,9 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use switchboard_bus::{Attendance, Registration, Subscribed};
+use switchboard_bus::{Attendance, ConnectionKey, Registration, Subscribed};
 use switchboard_deflate::Agreed;
-use switchboard_directory::{DirectoryError, StationKey, Terms};
+use switchboard_directory::{Claim, DirectoryError, StationKey, Terms};
 use switchboard_rpc::{Version, close};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -97,6 +97,36 @@ where
     drop(place);
 }
 
+/// Claims once more if the directory was lost and the clock that generations rise with was set back: the station may have had
+/// any that is known, at another gateway or before we began, and a lower one is not heard by processing.
+async fn beyond_the_past(
+    shared: &Shared,
+    key: &StationKey,
+    terms: Terms,
+    claim: Claim,
+    now_ms: i64,
+) -> Result<Claim, DirectoryError> {
+    let highest = shared.generations.fetch_max(claim.generation, Ordering::Relaxed);
+    if claim.generation.saturating_add(GENERATIONS_ASTRAY) >= highest {
+        return Ok(claim);
+    }
+    if !shared.told_of_the_past.swap(true, Ordering::Relaxed) {
+        tracing::error!(
+            station = %key.station, given = claim.generation, known = highest,
+            "the directory gives generations of the past: a clock was set back, and perhaps it was lost, too. New connections \
+             get higher ones; have stations whose calls are not answered connect again"
+        );
+    }
+    let past = ConnectionKey { gateway: shared.name.clone(), generation: highest };
+    if !shared.directory.restore(key, &past, terms, now_ms).await? {
+        // There is a later one meanwhile.
+        return Ok(claim);
+    }
+    let again = shared.directory.claim(key, &shared.name, terms, now_ms).await?;
+    shared.generations.fetch_max(again.generation, Ordering::Relaxed);
+    Ok(Claim { previous: claim.previous, ..again })
+}
+
 /// Claims the station for this connection and tells everybody.
 async fn open(
     shared: &Arc<Shared>,
@@ -117,6 +147,7 @@ async fn open(
             );
             claim = shared.directory.claim(&key, &shared.name, terms, now_ms).await?;
         }
+        claim = beyond_the_past(shared, &key, terms, claim, now_ms).await?;
         // Its calls must not overtake what another gateway has journalled.
         shared.journal.look_up(shared, &key).await?;
         Ok::<_, DirectoryError>(claim)
@@ -239,3 +270,7 @@ where
     // Who does not take part is left without.
     drop(tokio::time::timeout(within, leaving).await);
 }
+
+/// By how much generations of different stations may go against each other, in milliseconds: the clocks of several gateways
+/// are not quite the same. Setting one back by less takes less time than losing a directory does.
+const GENERATIONS_ASTRAY: u64 = 2_000;

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use std::{
     num::NonZeroU32,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 use switchboard_bus::{
-    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, PublishError, presence,
+    Address, ConnectionKey, Consumer, Done, Envelope, Kind, Metadata, OutcomeKind, PublishError,
+    presence::{self, Facts},
 };
 use switchboard_directory::StationKey;
 
@@ -36,7 +37,18 @@ pub(crate) struct Ear(pub(crate) Weak<Shared>);
 impl Consumer for Ear {
     fn deliver(&self, envelope: Envelope, done: Done) {
         if let (Some(shared), Some(worker)) = (self.0.upgrade(), &envelope.metadata.worker) {
-            shared.workers.hear(worker, &envelope.body, now());
+            let facts = Facts::read(&envelope.body);
+            let ours = &shared.config.directory;
+            let strange = ours.is_some() && facts.directory.is_some() && facts.directory != *ours;
+            if shared.workers.hear(worker, &envelope.body, strange, now()) {
+                tracing::error!(
+                    %worker,
+                    "a worker asks another directory than this gateway: its commands find no station, and what it keeps for \
+                     stations that are offline is never sent; give gateways and workers of a namespace the same --directory, and \
+                     restart the worker if that was made anew"
+                );
+            }
+            shared.generations.fetch_max(facts.generation, Ordering::Relaxed);
             if !presence::is_end(&envelope.body) {
                 // Nobody else may be there to find out: while upgrades are refused, the last station may have gone.
                 shared.processing_is_back();

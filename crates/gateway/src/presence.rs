@@ -21,6 +21,8 @@ struct Worker {
     heard: Instant,
     /// Hashes of the keys of the calls it named. Two calls of one hash cost at most a wait until the deadline.
     calls: HashSet<u64>,
+    /// It asks another directory than we do.
+    strange: bool,
 }
 
 impl Workers {
@@ -28,28 +30,33 @@ impl Workers {
         Self { beat, hasher: RandomState::new(), known: Mutex::default() }
     }
 
-    /// A worker gave a sign of life.
-    pub(crate) fn hear(&self, worker: &ByteString, body: &[u8], now: Instant) {
+    /// A worker gave a sign of life, and said that it asks another directory or not. True if it did not say so before.
+    pub(crate) fn hear(&self, worker: &ByteString, body: &[u8], strange: bool, now: Instant) -> bool {
         let mut known = self.lock();
         if presence::is_end(body) {
             known.remove(worker);
-            return;
+            return false;
         }
         if known.len() >= WORKERS_MAX && !known.contains_key(worker) {
             known.retain(|_, worker| now.saturating_duration_since(worker.heard) <= self.silence());
             if known.len() >= WORKERS_MAX {
                 // Its calls count as lost when they are old: handed over again, which costs work and no more.
-                return;
+                return false;
             }
         }
-        let worker =
-            known.entry(worker.clone()).or_insert_with(|| Worker { heard: now, calls: HashSet::new() });
+        let worker = known.entry(worker.clone()).or_insert_with(|| Worker {
+            heard: now,
+            calls: HashSet::new(),
+            strange: false,
+        });
         worker.heard = now;
         worker.calls.clear();
         worker.calls.extend(presence::calls(body).map(|call| self.hasher.hash_one(call)));
         if worker.calls.is_empty() {
             worker.calls.shrink_to(0);
         }
+        let before = std::mem::replace(&mut worker.strange, strange);
+        strange && !before
     }
 
     /// Who has a call that was handed over last at `since`.
@@ -115,7 +122,7 @@ mod tests {
     }
 
     fn beat(workers: &Workers, name: &'static str, calls: &[CallKey<'static>], now: Instant) {
-        workers.hear(&ByteString::from_static(name), &presence::body(calls.iter().copied()), now);
+        workers.hear(&ByteString::from_static(name), &presence::body(calls.iter().copied()), false, now);
     }
 
     #[test]
@@ -164,8 +171,17 @@ mod tests {
         let start = start();
         let workers = Workers::new(milliseconds(500));
         beat(&workers, "a", &[CALL], start);
-        workers.hear(&ByteString::from_static("a"), &presence::end(), start);
+        workers.hear(&ByteString::from_static("a"), &presence::end(), false, start);
         assert_eq!(workers.holding(CALL, start, start), Holding::Lost);
         assert_eq!(workers.alive(start), 0);
+    }
+
+    #[test]
+    fn a_worker_of_another_directory_is_noticed_once() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        let name = ByteString::from_static("a");
+        let heard = [false, true, true, false, true].map(|strange| workers.hear(&name, b"", strange, start));
+        assert_eq!(heard, [false, true, false, false, true]);
     }
 }

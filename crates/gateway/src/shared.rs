@@ -24,7 +24,7 @@ use std::{
     future::Future as _,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     task::{Context, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -293,8 +293,6 @@ impl Shared {
     /// Whether a station is to be let in now although nobody takes calls. One now and then: workers that give no signs of
     /// life are found by its first call only.
     pub(crate) fn may_try(&self, now: Instant) -> bool {
-        let now_ms = self.clock.since_base(now);
-        let last_ms = self.tried_ms.load(Ordering::Relaxed);
         let pause_ms = i64::try_from(self.config.retry_after.as_millis()).unwrap_or(i64::MAX);
         self.away.may_try(self.clock.since_base(now), pause_ms)
     }

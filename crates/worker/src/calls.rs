@@ -11,11 +11,14 @@ use std::{
     collections::hash_map::Entry,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context as Task, Poll, Waker},
     time::Duration,
 };
-use switchboard_bus::{Address, Bus, Consumer, Done, Envelope, Kind, PublishError, State};
+use switchboard_bus::{Address, Bus, Consumer, Done, Envelope, Kind, PublishError, State, presence::Facts};
 use switchboard_messages::Mode;
 use switchboard_router::{Answer, Caller, Key, Router};
 use tokio::runtime::Handle;
@@ -44,6 +47,10 @@ pub(crate) struct Calls {
     pub(crate) metrics: Metrics,
     /// The calls in hand, and who else waits for their answers. Bounded by what the subscription allows in hand.
     pub(crate) in_hand: Mutex<HashMap<Key, Vec<Reply>>>,
+    /// What it says of itself.
+    pub(crate) facts: Facts,
+    /// The highest generation of a call that it was given.
+    pub(crate) generation: AtomicU64,
 }
 
 /// The consumer that a bus gives calls to.
@@ -70,6 +77,10 @@ impl Calls {
             context.mode = mode_of(&context.tenant, &context.station);
         }
         context.caller.clone_from(&this.caller);
+        // Mostly it is known: a store would take the line from the other processors.
+        if context.generation > this.generation.load(Ordering::Relaxed) {
+            this.generation.fetch_max(context.generation, Ordering::Relaxed);
+        }
         this.metrics.taken.inc();
         let is_numbered = metadata.seq.is_some();
         let reply = Reply::new(metadata, done);

@@ -2,7 +2,10 @@
 
 use bytestring::ByteString;
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
-use switchboard_bus::{Commander, presence::BEAT_DEFAULT};
+use switchboard_bus::{
+    Commander,
+    presence::{BEAT_DEFAULT, Facts},
+};
 use switchboard_messages::Mode;
 use switchboard_rpc::StationId;
 
@@ -26,6 +29,8 @@ pub struct Config {
     /// How long [`Worker::stop`](crate::Worker::stop) waits for the calls in hand. Default: 25 s, after which no station
     /// waits for an answer any more.
     pub drain: Duration,
+    /// What it says of itself in its signs of life. Default: nothing.
+    pub facts: Facts,
     /// The way to stations for [`Station::call`](switchboard_router::Station::call). Default: none.
     pub commander: Option<Commander>,
 }
@@ -42,6 +47,7 @@ impl Default for Config {
             mode_of: None,
             beat: BEAT_DEFAULT,
             drain: Duration::from_secs(25),
+            facts: Facts::default(),
             commander: None,
         }
     }
@@ -57,6 +63,7 @@ impl fmt::Debug for Config {
             .field("mode_of", &self.mode_of.as_ref().map(|_| "…"))
             .field("beat", &self.beat)
             .field("drain", &self.drain)
+            .field("facts", &self.facts)
             .field("commander", &self.commander)
             .finish()
     }

@@ -1,7 +1,10 @@
 //! The beat.
 
 use crate::calls::Calls;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use switchboard_bus::{
     Address, Envelope, Kind, Metadata,
     presence::{self, CallKey},
@@ -25,12 +28,17 @@ pub(crate) async fn tell(calls: &Calls, leaving: bool) {
     let body = if leaving {
         presence::end()
     } else {
-        presence::body(calls.in_hand().keys().map(|key| CallKey {
-            tenant: &key.tenant,
-            station: key.station.as_str(),
-            generation: key.generation,
-            seq: key.seq,
-        }))
+        let mut facts = calls.facts.clone();
+        facts.generation = facts.generation.max(calls.generation.load(Ordering::Relaxed));
+        presence::body_with(
+            &facts,
+            calls.in_hand().keys().map(|key| CallKey {
+                tenant: &key.tenant,
+                station: key.station.as_str(),
+                generation: key.generation,
+                seq: key.seq,
+            }),
+        )
     };
     let mut metadata = Metadata::new(Kind::Presence);
     metadata.worker = Some(calls.id.clone());

@@ -11,7 +11,7 @@ use foldhash::HashMap;
 use std::{
     fmt,
     num::NonZeroU32,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 use switchboard_bus::{Bus, SubscribeError, Subscribed, Subscription, Topic};
@@ -54,6 +54,8 @@ pub async fn serve(router: Router, bus: Arc<dyn Bus>, config: Config) -> Result<
         tasks: TaskTracker::new(),
         metrics: metrics.clone(),
         in_hand: Mutex::new(HashMap::default()),
+        facts: config.facts,
+        generation: AtomicU64::new(0),
     });
     let inbox = if takes_outcomes {
         let subscription = Subscription {

@@ -499,6 +499,11 @@ async fn a_worker_beats_and_names_what_it_has_in_hand() {
     for _ in 0..4 {
         let beat = gateway.beat().await;
         assert_eq!(presence::calls(&beat.body).collect::<Vec<_>>(), [named]);
+        assert_eq!(
+            presence::Facts::read(&beat.body).generation,
+            7,
+            "no later connection may have a lower one"
+        );
     }
     assert_eq!(began.elapsed(), Duration::from_secs(2), "a beat is half a second");
     gate.add_permits(1);

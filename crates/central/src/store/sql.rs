@@ -208,6 +208,14 @@ impl Connection {
         }
     }
 
+    /// Which books these are, where several processes may have them.
+    pub(crate) fn identity(&self) -> Result<Option<String>> {
+        match &self.0 {
+            Engine::Sqlite(_) => Ok(None),
+            Engine::Postgres(session) => Ok(Some(session.identity()?)),
+        }
+    }
+
     /// The highest generation whose call had its effect.
     pub(crate) fn generation_max(&self) -> Result<u64> {
         match &self.0 {

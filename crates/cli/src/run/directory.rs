@@ -9,6 +9,7 @@ use crate::{
     settings::{DirectoryPlace, Role, Settings, advice, split},
 };
 use anyhow::Context;
+use bytestring::ByteString;
 use std::{path::Path, sync::Arc, time::Duration};
 use switchboard_bus::Connect;
 use switchboard_directory::{Directory, DirectoryError, Embedded, embedded};
@@ -115,14 +116,15 @@ pub(super) fn watch(opened: &Opened, readiness: &Readiness) -> Served {
     }
 }
 
-/// Has all processes of a namespace agree on what they must have in common.
+/// Has all processes of a namespace agree on what they must have in common. Gives back by what they know this directory from
+/// others; none if told to stop before.
 pub(super) async fn agree(
     role: Role,
     settings: &Settings,
     directory: &dyn Directory,
     readiness: &Readiness,
     stop: &CancellationToken,
-) -> Result<Option<()>, Failure> {
+) -> Result<Option<ByteString>, Failure> {
     let namespace = &settings.namespace;
     let partitions = settings.partitions.to_string();
     let mut facts = vec![(
@@ -151,7 +153,10 @@ pub(super) async fn agree(
             ));
         }
     }
-    Ok(Some(()))
+    // Whoever asks first gives it its name.
+    let (name, new) = (format!("{namespace}.directory"), uuid::Uuid::new_v4().simple().to_string());
+    let asking = patiently("the directory", readiness, stop, || directory.agree(&name, &new));
+    Ok(asking.await.context("the directory cannot be asked")?.map(ByteString::from))
 }
 
 /// How workers share the calls of a namespace: any takes any. The other way is to own partitions.

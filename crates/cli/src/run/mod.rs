@@ -7,6 +7,7 @@
 
 mod banner;
 mod bus;
+mod company;
 mod demo;
 pub(crate) mod directory;
 mod limits;
@@ -119,6 +120,8 @@ struct Ground {
     data_dir: PathBuf,
     bus: Arc<dyn Bus>,
     directory: Arc<dyn Directory>,
+    /// Which one that is, as processes tell each other.
+    directory_id: ByteString,
     readiness: Readiness,
 }
 
@@ -205,16 +208,16 @@ impl Running {
             file.raise_generations(books.generation_max().await.context("the books cannot be read")?);
         }
         front_ends.push(directory::watch(&opened, &readiness));
-        if !readiness::bus_is_there(&*bus, &settings.bus.to_string(), &readiness, &stop).await
-            || directory::agree(role, &settings, &*directory, &readiness, &stop).await?.is_none()
-        {
+        if !readiness::bus_is_there(&*bus, &settings.bus.to_string(), &readiness, &stop).await {
             return Ok(None);
         }
+        let agreed = directory::agree(role, &settings, &*directory, &readiness, &stop).await?;
+        let Some(directory_id) = agreed else { return Ok(None) };
 
         if role.has_stations() {
             opened_bus.obey(&name, &directory).await?;
         }
-        let ground = Ground { role, settings, name, data_dir, bus, directory, readiness };
+        let ground = Ground { role, settings, name, data_dir, bus, directory, directory_id, readiness };
         let mut registry = Registry::default();
         let mut processing = match books {
             Some(books) => Some(Processing::start(&ground, books, &mut registry).await?),

@@ -1,19 +1,15 @@
 //! Processing: the books of the central system, the worker that takes calls for it, and its ways to stations.
 
-use super::{Ground, Served, line::Way, readiness};
+use super::{Ground, Served, company, line::Way, readiness};
 use crate::{
-    exit::{Exit, Failure},
+    exit::Failure,
     settings::{BusPlace, DatabasePlace, Settings, advice},
 };
 use anyhow::Context;
 use bytestring::ByteString;
 use prometheus_client::registry::Registry;
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use switchboard_bus::{Bus, Commander, Consumer, Done, Envelope, Subscribed, Subscription, Topic, presence};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use switchboard_bus::{Commander, Subscribed, presence::Facts};
 use switchboard_central::{Address, Attendance, Central, Database};
 use switchboard_directory::{Directory, Locations};
 use switchboard_messages::Mode;
@@ -30,7 +26,7 @@ pub(super) struct Processing {
     duties: Commander,
     attendance: Option<Attendance>,
     watched: Served,
-    /// Listens for other workers, where there may be none.
+    /// Listens for workers that this one does not go with.
     _company: Option<Subscribed>,
 }
 
@@ -95,82 +91,6 @@ pub(super) async fn books_are_there(
 /// How often books that are away are asked again.
 const BOOKS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Books in a file belong to one worker. Another one that takes calls of the same stations writes down a part of them
-/// elsewhere: if one is there already we do not begin, and one that comes later is told of by log and `/readyz`.
-async fn refuse_company(
-    bus: &Arc<dyn Bus>,
-    name: &ByteString,
-    readiness: &readiness::Readiness,
-) -> Result<Subscribed, Failure> {
-    let others = Arc::new(Others { name: name.clone(), state: Mutex::default() });
-    let subscription = Subscription { topic: Topic::Presence, in_hand_max: NonZeroU32::MAX };
-    let consumer: Arc<dyn Consumer> = Arc::<Others>::clone(&others);
-    let listening = bus.subscribe(subscription, consumer).await.context("the bus refuses")?;
-    tokio::time::sleep(LISTEN_FOR).await;
-    if let Some(trouble) = others.trouble() {
-        return Err(Failure::new(
-            Exit::Configuration,
-            format!("{trouble}, or this one a --namespace of its own"),
-        ));
-    }
-    others.state().is_begun = true;
-    readiness.ask(move || others.trouble());
-    Ok(listening)
-}
-
-/// Hears the last sign of life of another worker.
-#[derive(Debug)]
-struct Others {
-    name: ByteString,
-    state: Mutex<Heard>,
-}
-
-#[derive(Debug, Default)]
-struct Heard {
-    last: Option<(ByteString, tokio::time::Instant)>,
-    /// We take calls too, and it came after us.
-    is_begun: bool,
-}
-
-impl Others {
-    fn state(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn trouble(&self) -> Option<String> {
-        let state = self.state();
-        let (other, when) = state.last.as_ref()?;
-        (when.elapsed() < GONE_AFTER).then(|| {
-            format!(
-                "another worker, {other}, takes calls of this namespace, and books in SQLite belong to one worker: give \
-                 all workers the same --database postgres://…"
-            )
-        })
-    }
-}
-
-impl Consumer for Others {
-    fn deliver(&self, envelope: Envelope, done: Done) {
-        if let Some(worker) = envelope.metadata.worker.filter(|worker| *worker != self.name) {
-            let mut state = self.state();
-            let is_new = state.last.as_ref().is_none_or(|(known, _)| *known != worker);
-            let is_end = presence::is_end(&envelope.body);
-            state.last = (!is_end).then(|| (worker, tokio::time::Instant::now()));
-            let is_told = is_new && !is_end && state.is_begun;
-            drop(state);
-            if is_told && let Some(trouble) = self.trouble() {
-                tracing::error!("{trouble}; what it takes is missing in the books here");
-            }
-        }
-        drop(done);
-    }
-}
-
-/// A little more than a beat.
-const LISTEN_FOR: Duration = Duration::from_millis(700);
-/// A worker that has not been heard for so long has gone.
-const GONE_AFTER: Duration = Duration::from_secs(3);
-
 impl Processing {
     /// Begins to take calls.
     pub(super) async fn start(
@@ -186,9 +106,11 @@ impl Processing {
             ground.name.clone()
         };
         central.register_metrics(registry);
-        let is_in_file = matches!(settings.database_place(), DatabasePlace::Sqlite(_));
+        let mut facts = Facts { directory: Some(ground.directory_id.clone()), ..Facts::default() };
+        facts.generation = central.generation_max().await.context("the books cannot be read")?;
+        facts.books = central.identity().await.context("the books cannot be read")?.map(Into::into);
         let company = match settings.bus {
-            BusPlace::Broker(..) if is_in_file => Some(refuse_company(bus, &name, readiness).await?),
+            BusPlace::Broker(..) => Some(company::watch(bus, &name, facts.books.clone(), readiness).await?),
             _ => None,
         };
         let locations = Arc::new(Locations::new(Arc::clone(directory)));
@@ -207,6 +129,7 @@ impl Processing {
         config.in_hand_max = NonZeroU32::new(settings.worker_in_hand_max).unwrap_or(config.in_hand_max);
         config.mode = if settings.strict { Mode::Strict } else { Mode::Lenient };
         config.commander = Some(commander.clone());
+        config.facts = facts;
         let worker = switchboard_worker::serve(central.router(), Arc::clone(bus), config)
             .await
             .context("the worker cannot start")?;

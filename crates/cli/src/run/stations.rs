@@ -57,10 +57,11 @@ impl Stations {
         listener: TcpListener,
         registry: &mut Registry,
     ) -> Result<Self, Failure> {
-        let Ground { role, settings, name, data_dir, bus, directory, readiness } = ground;
+        let Ground { role, settings, name, data_dir, bus, directory, directory_id, readiness } = ground;
         let folder = own(data_dir)?;
         let mut config = settings.gateway.clone();
         config.name = name.to_string();
+        config.directory = Some(directory_id.clone());
         config.refuse_upgrades_after = settings.refuse_upgrades_after(*role);
         if settings.accepts_unknown() {
             config.unknown_stations = UnknownStations::Accept;

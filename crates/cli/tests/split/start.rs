@@ -74,6 +74,44 @@ async fn says(server: &Switchboard, part: &str) -> Result<()> {
     .await
 }
 
+/// Nothing is shared between them that could refuse them, so that they hear of it on the bus.
+#[tokio::test]
+async fn workers_of_other_books_and_gateways_of_another_directory_are_told_of() -> Result<()> {
+    let Some(place) = Installation::over(Engine::Nats, "split::astray").await? else { return Ok(()) };
+    let Some(other) = Installation::over(Engine::Nats, "split::astray").await? else { return Ok(()) };
+    let (gateway, worker) = (place.gateway(&[]).await?, place.one_of_many().await?);
+    let second = place.one_of_many().await?;
+    // Calls flow meanwhile: by now they have heard each other.
+    booted(&gateway, "CP1").await?;
+    let astray = place.worker(&["--database", other.books()]).await?;
+    for server in [&worker, &second, &astray] {
+        says(server, "writes other books than this one").await?;
+        ensure!(server.log().contains("give all workers the same --database"), "{}", server.log());
+    }
+    let folder = tempfile::tempdir()?;
+    let file = format!("sqlite:{}", folder.path().join("directory.db").display());
+    let mut arguments = place.arguments(&[]);
+    for argument in &mut arguments {
+        if *argument == place.directory {
+            *argument = &file;
+        }
+    }
+    let alone = Switchboard::gateway(BINARY, &arguments).await?;
+    wait::until("a word about the directory", async || {
+        alone.log().contains("a worker asks another directory than this gateway").then_some(())
+    })
+    .await?;
+    ensure!(!gateway.log().contains("another directory"), "{}", gateway.log());
+    drop(astray);
+    for server in [&worker, &second] {
+        wait::until("order", async || {
+            http::get(server.admin(), "/readyz").await.ok().filter(|(status, _)| *status == 200).map(|_| ())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_cannot_work_together_ends_with_what_to_do() -> Result<()> {
     let Some(place) = Installation::over(Engine::Nats, "split::combinations").await? else { return Ok(()) };

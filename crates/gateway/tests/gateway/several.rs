@@ -11,6 +11,7 @@ use switchboard_bus::{
     Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Lane, Metadata, Outcome,
     OutcomeKind, Subscription, Topic,
     command::{CommandError, Options},
+    presence::Facts,
 };
 use switchboard_directory::{Directory as _, OutboxEntry, OutboxState};
 use switchboard_directory_postgres::{Config as Database, Postgres};
@@ -410,4 +411,39 @@ async fn l01_generations_rise_also_when_the_directory_is_lost_and_its_clock_goes
     assert_eq!(new.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
     let found = world.directory.locate(&key("A"), world.gateway.wall_ms()).await.unwrap().unwrap();
     assert!(found.connection.generation > 4_000_000_000_001, "{found:?}");
+}
+
+/// Those that are known of connections that have ended, and from the books of workers.
+#[tokio::test]
+async fn l01_generations_rise_beyond_all_that_processing_knows_when_the_directory_is_lost() {
+    let Some(url) = database().await else { return };
+    let bus = InProcess::new();
+    let (one, two) = (gateway(&bus, &url, |_| {}).await, gateway(&InProcess::new(), &url, |_| {}).await);
+    let (_processing, _also) = (one.obliging().await, two.obliging().await);
+    let generation = async |world: &World, station: &str| {
+        let found = world.directory.locate(&key(station), world.gateway.wall_ms()).await.unwrap();
+        found.unwrap().connection.generation
+    };
+    forget(&url, "INSERT INTO station (tenant, station, generation) VALUES ('default', 'A', 4000000000000)")
+        .await;
+    let old = one.station("A").await;
+    old.close().await;
+    until("it is gone", || one.gateway.connections() == 0).await;
+    forget(&url, "DELETE FROM station").await;
+    // It was there before, at this gateway.
+    let mut again = one.station("A").await;
+    assert_eq!(again.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    assert!(generation(&one, "A").await > 4_000_000_000_001);
+    // This one knows only what a worker says.
+    let _fresh = two.station("B").await;
+    assert!(generation(&two, "B").await < 4_000_000_000_000);
+    let facts = Facts { generation: 4_000_000_000_007, ..Facts::default() };
+    two.introduces_itself("worker-1", &facts).await;
+    let mut next = two.station("C").await;
+    assert_eq!(generation(&two, "C").await, 4_000_000_000_008);
+    assert_eq!(next.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    // One that knows of more than was ever given is not believed.
+    two.introduces_itself("worker-1", &Facts { generation: u64::MAX, ..facts }).await;
+    let _last = two.station("D").await;
+    assert_eq!(generation(&two, "D").await, 4_000_000_000_009);
 }

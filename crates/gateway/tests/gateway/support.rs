@@ -15,7 +15,8 @@ use std::{
 };
 use switchboard_bus::{
     Address, Bus as _, Commander, Consumer, Done, Envelope, InProcess, Kind, Metadata, OutcomeKind,
-    Registration, Subscribed, Subscription, Topic, presence,
+    Registration, Subscribed, Subscription, Topic,
+    presence::{self, Facts},
 };
 use switchboard_directory::{Account, Directory as _, Locations, StationKey, password};
 use switchboard_gateway::{Config, Gateway, UnknownStations, WallClock};
@@ -126,9 +127,13 @@ impl World {
 
     /// A worker says that it is there, with nothing in hand.
     pub(crate) async fn sign_of_life(&self, worker: &'static str) {
+        self.introduces_itself(worker, &Facts::default()).await;
+    }
+
+    pub(crate) async fn introduces_itself(&self, worker: &'static str, facts: &Facts) {
         let mut metadata = Metadata::new(Kind::Presence);
         metadata.worker = Some(worker.into());
-        let envelope = Envelope::new(metadata, presence::body([]));
+        let envelope = Envelope::new(metadata, presence::body_with(facts, []));
         self.bus.publish(Address::Presence, envelope).await.unwrap();
     }
 

@@ -29,6 +29,12 @@ pub(super) async fn make(client: &Client, now_ms: i64) -> Result<i64, Error> {
     Ok(client.query_one("SELECT value FROM version", &[]).await?.try_get(0)?)
 }
 
+/// Which books these are: a copy in another database is another one.
+pub(super) async fn identity(client: &Client) -> Result<String, tokio_postgres::Error> {
+    let sql = "SELECT md5(identity || current_database()) FROM version";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}
+
 /// The statements that make everything; several in one message are one transaction. Whoever comes second finds the
 /// tables made: the lock is held to the end of that transaction.
 fn text(now_ms: i64) -> String {
@@ -43,8 +49,8 @@ fn text(now_ms: i64) -> String {
         CREATE SEQUENCE transaction_2x START {};
         CREATE SEQUENCE request MINVALUE 0 START {};
         CREATE TABLE worker (id TEXT PRIMARY KEY, until_ms BIGINT NOT NULL);
-        CREATE TABLE version (value BIGINT NOT NULL);
-        INSERT INTO version VALUES ({KNOWN});
+        CREATE TABLE version (value BIGINT NOT NULL, identity TEXT NOT NULL);
+        INSERT INTO version VALUES ({KNOWN}, md5(random()::TEXT || clock_timestamp()::TEXT));
         END IF; END $all$;",
         first_id(now_ms) + 1,
         i32::MAX,

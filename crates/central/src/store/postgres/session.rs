@@ -244,6 +244,12 @@ impl Session {
         self.block(Once::lock(&live.client, &live.once, tenant, station))
     }
 
+    pub(crate) fn identity(&self) -> Result<String, Error> {
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block(schema::identity(&live.client))
+    }
+
     pub(crate) fn generation_max(&self) -> Result<u64, Error> {
         let live = self.live.borrow();
         let live = live.as_ref().ok_or_else(|| self.gone())?;
