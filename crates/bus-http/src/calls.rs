@@ -10,7 +10,7 @@ use http::StatusCode;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use switchboard_bus::{
     Address, Bus as _, Envelope, InProcess, Kind, Metadata, PublishError, Registration,
@@ -33,6 +33,8 @@ struct Function {
     target: Target,
     /// Whether it said lately that it is well; always, where it is not asked.
     is_well: watch::Sender<bool>,
+    /// Whether it did, and not only nobody has asked yet.
+    says_so: AtomicBool,
     /// Room for calls that are posted at once. Each has a connection of its own for that time; further ones wait here, one per
     /// station at most.
     room: Semaphore,
@@ -42,7 +44,8 @@ impl Functions {
     pub(crate) fn new(config: &Config) -> Self {
         let function = |target: &Target| {
             let is_well = watch::Sender::new(true);
-            Arc::new(Function { target: target.clone(), is_well, room: Semaphore::new(POSTS_MAX) })
+            let room = Semaphore::new(POSTS_MAX);
+            Arc::new(Function { target: target.clone(), is_well, says_so: AtomicBool::new(false), room })
         };
         Self {
             all: config.targets.iter().map(function).collect(),
@@ -207,7 +210,7 @@ impl Function {
     }
 
     fn says_that_it_is_well(&self) -> bool {
-        self.target.health.is_some() && *self.is_well.borrow()
+        self.says_so.load(Ordering::Relaxed)
     }
 
     /// Ends when it has not been well for a while. One that was not from the beginning has that while, too.
@@ -231,6 +234,7 @@ impl Function {
         loop {
             ticks.tick().await;
             let is_well = client.is_well(health, SILENCE_MAX).await;
+            self.says_so.store(is_well, Ordering::Relaxed);
             self.is_well.send_if_modified(|before| std::mem::replace(before, is_well) != is_well);
             if was_well.replace(is_well) != Some(is_well) {
                 if is_well {

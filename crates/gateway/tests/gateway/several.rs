@@ -440,10 +440,11 @@ async fn l01_generations_rise_beyond_all_that_processing_knows_when_the_director
     let facts = Facts { generation: 4_000_000_000_007, ..Facts::default() };
     two.introduces_itself("worker-1", &facts).await;
     let mut next = two.station("C").await;
-    assert_eq!(generation(&two, "C").await, 4_000_000_000_008);
     assert_eq!(next.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    assert_eq!(generation(&two, "C").await, 4_000_000_000_008);
     // One that knows of more than was ever given is not believed.
     two.introduces_itself("worker-1", &Facts { generation: u64::MAX, ..facts }).await;
-    let _last = two.station("D").await;
+    let mut last = two.station("D").await;
+    assert_eq!(last.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
     assert_eq!(generation(&two, "D").await, 4_000_000_000_009);
 }
