@@ -1,6 +1,6 @@
 //! The central system as a whole: opened once, asked by handlers, the command line and the API, and closed at the end.
 
-use crate::books::{Rules, query};
+use crate::books::{Rules, query, reading_key};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decimal::Decimal;
@@ -69,6 +69,7 @@ impl Central {
             batch_calls_max: config.batch_calls_max,
             batch_time_max: config.batch_time_max,
             readers: config.readers,
+            before_commit: |transaction, calls| reading_key::follow(transaction, calls),
         };
         let (store, corrected) = Store::open(&config.database, limits, &clock, corrects)?;
         // Of other processes that share the books.

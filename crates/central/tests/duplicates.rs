@@ -108,6 +108,41 @@ async fn meter_values_are_kept_once_per_sample() {
     assert_eq!(site.central.loose_readings("default", "CP1", 0).await.unwrap().len(), 1);
 }
 
+/// In a file their keys follow some time after them, which nobody can tell.
+#[tokio::test]
+async fn readings_of_many_stations_at_once_are_found_and_their_repeats_recognised() {
+    let site = Site::new();
+    let stations: Vec<_> = (0..64).map(|number| site.v16(&format!("CP{number}"))).collect();
+    let said = |minutes: std::ops::Range<usize>, value: &str| {
+        let readings: Vec<_> = minutes
+            .map(|minute| {
+                let time = format!("2026-01-01T{:02}:{:02}:00Z", minute / 60, minute % 60);
+                json!({"timestamp": time, "sampledValue": [{"value": value}]})
+            })
+            .collect();
+        json!({"connectorId": 1, "meterValue": readings})
+    };
+    // Some thousands, which is more than may wait for their keys; then repeats, and old ones together with new ones.
+    for (minutes, value, known) in [(0..30, "1", 30), (30..70, "2", 70), (10..70, "3", 70), (60..80, "4", 80)]
+    {
+        let payload = said(minutes.clone(), value);
+        let calls = stations.iter().map(|station| station.call("MeterValues", payload.clone()));
+        futures_util::future::join_all(calls).await;
+        for station in ["CP0", "CP31", "CP63"] {
+            let readings = site.central.loose_readings("default", station, 0).await.unwrap();
+            assert_eq!(readings.len(), known, "{station}");
+            assert!(readings.is_sorted_by_key(|reading| reading.at.ms), "{station}");
+            assert!(
+                readings[minutes.clone()].iter().all(|reading| reading.samples.contains(value)),
+                "{station}"
+            );
+        }
+    }
+    let site = site.reopened(|_| ()).await;
+    assert_eq!(site.v16("CP5").call("MeterValues", said(0..85, "5")).await, json!({}));
+    assert_eq!(site.central.loose_readings("default", "CP5", 0).await.unwrap().len(), 85);
+}
+
 #[tokio::test]
 async fn a_repeated_event_is_answered_alike_also_when_it_was_queued_meanwhile() {
     let site = Site::with(|config| config.refuse_concurrent = true);

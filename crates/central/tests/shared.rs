@@ -62,6 +62,38 @@ async fn books_that_are_far_away_are_written_by_several_at_once() {
     central.close().await;
 }
 
+/// What nobody needs an answer to travels with something else: the beginning with the lock of the station's row, the
+/// answer that is stored with the commit. Between them is the reading.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is asked")]
+async fn a_reading_in_books_far_away_costs_three_round_trips() {
+    const THERE: Duration = Duration::from_millis(60);
+    let Some(server) = Postgres::shared("books three round trips away").unwrap() else { return };
+    let line = Proxy::to(server.address()).await.unwrap();
+    let url = server.database().unwrap();
+    let central = open(&url.replace(&server.address().to_string(), &line.address().to_string()));
+    let router = central.router();
+    let answer = answered(&router, "S1", (1, 1), "StartTransaction", &start(1, "TAG", &time(0, 0), 0)).await;
+    let id = answer["transactionId"].as_i64();
+    let read = async |number: u32| {
+        let reading = meter(1, id, &time(number, 0), serde_json::json!([{"value": number.to_string()}]));
+        answered(&router, "S1", (1, 1 + u64::from(number)), "MeterValues", &reading).await
+    };
+    read(1).await;
+    line.delay(THERE);
+    let mut number = 1;
+    // As often as it takes on a machine that is busy with other things.
+    let quick = wait::until("a reading that costs three round trips", async || {
+        number += 1;
+        let begun = std::time::Instant::now();
+        read(number).await;
+        (begun.elapsed() < 2 * THERE * 4).then_some(())
+    });
+    quick.await.unwrap();
+    line.delay(Duration::ZERO);
+    central.close().await;
+}
+
 fn time(number: u32, minute: u32) -> String {
     format!("2025-{:02}-{:02}T{:02}:{minute:02}:00Z", 1 + number / 600, 1 + number % 600 / 24, number % 24)
 }

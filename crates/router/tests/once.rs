@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the process that is killed says how far it is")]
 #![cfg(feature = "sqlite")]
 
+use proptest::prelude::*;
 use rusqlite::{Connection, TransactionBehavior};
 use std::{
     io::{BufRead as _, BufReader},
@@ -13,7 +14,10 @@ use std::{
 };
 use switchboard_router::{
     Key,
-    once::{Begin, sqlite::Once},
+    once::{
+        Begin,
+        sqlite::{Memory, Once},
+    },
 };
 use switchboard_rpc::StationId;
 
@@ -68,6 +72,51 @@ fn handle(connection: &mut Connection, key: &Key, behavior: TransactionBehavior)
     token.store_payload(&transaction, &payload).unwrap();
     transaction.commit().unwrap();
     Handled::Fresh(payload)
+}
+
+/// As [`handle`], remembering. What happens in the transaction is taken back if so.
+fn handle_remembering(connection: &mut Connection, memory: &mut Memory, key: &Key, back: bool) -> Handled {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let handled = match Once::begin_remembering(&transaction, memory, key).unwrap() {
+        Begin::Repeat(payload) => Handled::Repeat(payload.to_string()),
+        Begin::Stale => Handled::Stale,
+        Begin::Fresh(token) => {
+            let payload = format!("{{\"transactionId\":{}}}", key.seq);
+            token.store_remembering(&transaction, memory, &payload).unwrap();
+            Handled::Fresh(payload)
+        }
+    };
+    if back {
+        transaction.rollback().unwrap();
+        memory.forget();
+    } else {
+        transaction.commit().unwrap();
+    }
+    handled
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_remembered_decides_as_what_is_stored(
+        calls in prop::collection::vec((0..2_u8, 1..4_u64, 0..6_u64, prop::bool::weighted(0.2), prop::bool::weighted(0.1)), 1..60),
+    ) {
+        let (mut with, mut without) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        Once::create_tables(&with).unwrap();
+        Once::create_tables(&without).unwrap();
+        let mut memory = Memory::default();
+        for (number, (station, generation, seq, is_journalled, back)) in (1_u64..).zip(calls) {
+            let station = format!("S{station}");
+            let key = match is_journalled {
+                true => journalled(&station, generation, seq, number),
+                false => key(&station, generation, seq),
+            };
+            let decided = handle_remembering(&mut with, &mut memory, &key, back);
+            let expected = handle_remembering(&mut without, &mut Memory::default(), &key, back);
+            prop_assert_eq!(decided, expected, "{:?}", key);
+        }
+    }
 }
 
 fn handle_now(connection: &mut Connection, key: &Key) -> Handled {

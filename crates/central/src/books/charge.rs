@@ -321,13 +321,11 @@ impl Ledger<'_> {
         readings: &[Reading],
     ) -> Result<(), StoreError> {
         if let Some(transaction) = transaction {
-            let known: bool = self
-                .db
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM charge WHERE id = ?1 AND station = ?2 AND remote_id IS NULL)",
-                )?
-                .query_row((transaction, self.station), |row| row.get(0))?;
-            if !known {
+            let place = (self.station, transaction, connector);
+            let is_booked = self.db.known().is_booked(place) || self.is_booked(transaction)?;
+            if is_booked {
+                self.db.learn().note_booked(place);
+            } else {
                 self.alarm(
                     AlarmKind::OrphanReading,
                     &transaction.to_string(),
@@ -336,6 +334,15 @@ impl Ledger<'_> {
             }
         }
         self.readings(transaction.unwrap_or(0), connector, readings)
+    }
+
+    fn is_booked(&self, transaction: i64) -> Result<bool, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM charge WHERE id = ?1 AND station = ?2 AND remote_id IS NULL)",
+            )?
+            .query_row((transaction, self.station), |row| row.get(0))?)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod query_charge;
 pub(crate) mod query_jobs;
 pub(crate) mod query_reports;
 mod reading;
+pub(crate) mod reading_key;
 pub(crate) mod registration;
 mod report;
 mod reservation;

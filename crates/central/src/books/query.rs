@@ -186,7 +186,7 @@ fn completed(db: &Connection, (station, mut transaction): (i64, Transaction)) ->
         let order = if newest { "DESC" } else { "ASC" };
         let text: Option<String> = db
             .prepare_cached(&format!(
-                "SELECT energy_wh FROM reading WHERE station = ?1 AND charge = ?2 AND energy_wh IS NOT NULL
+                "SELECT energy_wh, at_us FROM known_reading WHERE station = ?1 AND charge = ?2 AND energy_wh IS NOT NULL
                  ORDER BY at_us {order} LIMIT 1"
             ))?
             .query_row((station, transaction.id), |row| row.get(0))
@@ -245,7 +245,7 @@ fn details(db: &Connection, charge: i64) -> Found<Details> {
 pub(crate) fn readings(db: &Connection, station: i64, charge: i64) -> Found<Vec<MeterReading>> {
     rows(
         db,
-        "SELECT at, at_us, evse, energy_wh, samples FROM reading WHERE station = ?1 AND charge = ?2
+        "SELECT at, at_us, evse, energy_wh, samples FROM known_reading WHERE station = ?1 AND charge = ?2
          ORDER BY at_us, evse",
         (station, charge),
         |row| {

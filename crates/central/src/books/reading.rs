@@ -1,11 +1,11 @@
 //! Meter readings. One row per `meterValue` element, with its samples as the station wrote them.
 //!
-//! A row per sample would cost a 12-sample message twelve inserts; samples are only ever read together. What belongs to
-//! one transaction lies together and in order of time.
+//! A row per sample would cost a 12-sample message twelve inserts; samples are only ever read together. How those of one
+//! transaction are found is told in [`reading_key`](super::reading_key).
 
 use super::{AlarmKind, Ledger, Stamp};
 use crate::decimal::Decimal;
-use crate::store::{OptionalExtension, StoreError};
+use crate::store::StoreError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -55,6 +55,23 @@ impl Ledger<'_> {
     }
 
     fn reading(&self, charge: i64, evse: i64, reading: &Reading) -> Result<(), StoreError> {
+        if reading.unusable {
+            self.alarm(
+                AlarmKind::NotANumber,
+                &charge.to_string(),
+                "a sample of the energy register is not a number; it is kept as it came",
+            )?;
+        }
+        // Over a network the database finds out by itself whether it is new, without a question of its own.
+        let may_be_new = self.db.is_shared() || self.is_new(charge, evse, reading.at.us)?;
+        if may_be_new && self.keep(charge, evse, reading)? {
+            return Ok(());
+        }
+        self.merge(charge, evse, reading)
+    }
+
+    /// Keeps a reading, unless the database has a key that says that it is there; whether it did.
+    fn keep(&self, charge: i64, evse: i64, reading: &Reading) -> Result<bool, StoreError> {
         let new = self
             .db
             .prepare_cached(
@@ -70,42 +87,33 @@ impl Ledger<'_> {
                 reading.energy.map(|energy| energy.to_string()),
                 &reading.samples,
             ))?;
-        if reading.unusable {
-            self.alarm(
-                AlarmKind::NotANumber,
-                &charge.to_string(),
-                "a sample of the energy register is not a number; it is kept as it came",
-            )?;
+        if new > 0 {
+            self.db.learn().note_new_reading((self.station, charge, evse), reading.at.us);
         }
-        if new == 0 { self.merge(charge, evse, reading) } else { Ok(()) }
+        Ok(new > 0)
     }
 
     /// The rare case: there is a reading of that moment. One message may mix old samples and new ones.
     fn merge(&self, charge: i64, evse: i64, reading: &Reading) -> Result<(), StoreError> {
-        let kept: Option<String> = self
+        let (id, samples): (i64, String) = self
             .db
             .prepare_cached(
-                "SELECT samples FROM reading WHERE station = ?1 AND charge = ?2 AND at_us = ?3 AND evse = ?4",
-            )?
-            .query_row((self.station, charge, reading.at.us, evse), |row| row.get(0))
-            .optional()?;
-        let Some(kept) = kept.filter(|kept| *kept != reading.samples) else { return Ok(()) };
-        let Some(merged) = merged(&kept, &reading.samples) else {
-            return Err(StoreError::Invalid("samples in the books cannot be read".to_owned()));
-        };
-        self.db
-            .prepare_cached(
-                "UPDATE reading SET samples = ?5, energy_wh = coalesce(?6, energy_wh)
+                "SELECT id, samples FROM known_reading
                  WHERE station = ?1 AND charge = ?2 AND at_us = ?3 AND evse = ?4",
             )?
-            .execute((
-                self.station,
-                charge,
-                reading.at.us,
-                evse,
-                merged,
-                reading.energy.map(|energy| energy.to_string()),
-            ))?;
+            .query_row((self.station, charge, reading.at.us, evse), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if samples == reading.samples {
+            return Ok(());
+        }
+        let Some(merged) = merged(&samples, &reading.samples) else {
+            return Err(StoreError::Invalid("samples in the books cannot be read".to_owned()));
+        };
+        let energy = reading.energy.map(|energy| energy.to_string());
+        self.db
+            .prepare_cached(
+                "UPDATE reading SET samples = ?2, energy_wh = coalesce(?3, energy_wh) WHERE id = ?1",
+            )?
+            .execute((id, merged, energy))?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::registration::Otherwise;
 use super::{Ledger, Rules};
 use crate::duty::At;
-use crate::store::{Connection, OptionalExtension, StoreError};
+use crate::store::{Connection, StoreError};
 use switchboard_rpc::Version;
 
 /// What a BootNotification says of the station.
@@ -28,16 +28,19 @@ impl<'t> Ledger<'t> {
         now_ms: i64,
         rules: Rules,
     ) -> Result<Self, StoreError> {
-        let known = db
-            .prepare_cached("SELECT id FROM station WHERE tenant = ?1 AND identity = ?2")?
-            .query_row([tenant, identity], |row| row.get(0))
-            .optional()?;
-        let station: i64 = match known {
+        let known = db.known().station(tenant, identity);
+        let station = match known {
             Some(station) => station,
             None => {
-                let sql =
-                    "INSERT INTO station (tenant, identity, version, first_seen_ms) VALUES (?1, ?2, ?3, ?4)";
-                db.insert(sql, (tenant, identity, version, now_ms))?
+                let station = match super::query::station_number(db, tenant, identity)? {
+                    Some(station) => station,
+                    None => {
+                        let sql = "INSERT INTO station (tenant, identity, version, first_seen_ms) VALUES (?1, ?2, ?3, ?4)";
+                        db.insert(sql, (tenant, identity, version, now_ms))?
+                    }
+                };
+                db.learn().note_station(tenant, identity, station);
+                station
             }
         };
         Ok(Self { db, tenant, station, now_ms, rules })

@@ -48,7 +48,7 @@ impl Ledger<'_> {
                     "INSERT INTO status_change (station, at_us, evse, connector, status, error_code)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
                 )?
-                .execute((
+                .execute_later((
                     self.station,
                     at_us,
                     status.evse,
@@ -70,7 +70,7 @@ impl Ledger<'_> {
                      vendor_id = excluded.vendor_id, vendor_error = excluded.vendor_error, at = excluded.at,
                      at_us = excluded.at_us, received_ms = excluded.received_ms",
             )?
-            .execute(crate::store::params![
+            .execute_later(crate::store::params![
                 self.station,
                 status.evse,
                 status.connector,

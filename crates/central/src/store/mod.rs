@@ -2,6 +2,7 @@
 //! together with other processes.
 
 mod error;
+mod known;
 mod open;
 mod postgres;
 mod queue;
@@ -37,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) batch_time_max: Duration,
     /// How many threads read.
     pub(crate) readers: usize,
+    /// What is done at the end of each transaction with so many calls, as part of it.
+    pub(crate) before_commit: fn(&Transaction<'_>, usize) -> Result<(), StoreError>,
 }
 
 /// What the store has done since it was opened.

@@ -66,7 +66,12 @@ pub(super) fn save(path: &Path, now_ms: i64) -> Result<Option<Saved>, OpenError>
         path,
         |connection| schema::migrate(connection, path, now_ms),
         // Numbers that were given after the last one that can be read are not given again.
-        |connection| Ok::<_, OpenError>(schema::raise_ids(connection, first)?),
+        |connection| {
+            schema::raise_ids(connection, first)?;
+            // A key may have been saved whose reading was not, or the other way round.
+            connection.execute_batch(schema::KEYS_ANEW)?;
+            Ok::<_, OpenError>(())
+        },
     );
     saved.map(Some).map_err(|error| {
         let detail = format!(

@@ -37,6 +37,13 @@ pub(super) fn raise_ids(connection: &Connection, first: i64) -> rusqlite::Result
     connection.execute(sql, [first]).map(|_| ())
 }
 
+/// Makes the keys of readings from the readings.
+pub(super) const KEYS_ANEW: &str = "DELETE FROM reading_key;
+    INSERT INTO reading_key (station, charge, at_us, evse, reading)
+        SELECT station, charge, at_us, evse, id FROM reading WHERE true ORDER BY station, charge, at_us, evse
+        ON CONFLICT DO NOTHING;
+    UPDATE counter SET value = coalesce((SELECT max(id) FROM reading), 0) WHERE name = 'readings_with_key'";
+
 /// Brings the schema up to date.
 pub(super) fn migrate(connection: &mut Connection, path: &Path, now_ms: i64) -> Result<(), OpenError> {
     let fault = |source| explain(path, source);

@@ -133,7 +133,24 @@ CREATE TABLE reading (
     energy_wh       TEXT,                  -- Energy.Active.Import.Register over all phases, if it is among them
     samples         TEXT NOT NULL          -- a JSON array of sampledValue objects
 ) STRICT;
-CREATE UNIQUE INDEX reading_key ON reading (station, charge, at_us, evse);
+-- The keys of readings, which follow later than these (`books/reading_key.rs`): of those up to the number in `counter`.
+-- PostgreSQL has an index instead.
+CREATE TABLE reading_key (
+    station         INTEGER NOT NULL,
+    charge          INTEGER NOT NULL,
+    at_us           INTEGER NOT NULL,
+    evse            INTEGER NOT NULL,
+    reading         INTEGER NOT NULL,
+    PRIMARY KEY (station, charge, at_us, evse)
+) STRICT, WITHOUT ROWID;
+INSERT INTO counter (name, value) VALUES ('readings_with_key', 0);
+-- Readings as they are found: by station and transaction, and in order of time.
+CREATE VIEW known_reading AS
+    SELECT key.station, key.charge, key.at_us, key.evse, reading.id, reading.at, reading.energy_wh, reading.samples
+    FROM reading_key AS key CROSS JOIN reading WHERE reading.id = key.reading
+    UNION ALL
+    SELECT station, charge, at_us, evse, id, at, energy_wh, samples
+    FROM reading WHERE id > (SELECT value FROM counter WHERE name = 'readings_with_key');
 
 CREATE TABLE token (
     tenant          TEXT NOT NULL,

@@ -8,8 +8,10 @@
 //! parameter is compared with a column before it is asked for null (that tells PostgreSQL its type), and `COLLATE NOCASE`
 //! and `max` and `min` of two numbers are made in PostgreSQL by the [schema](super::postgres).
 
+use super::known::Known;
 use super::postgres::{self, Session};
 use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
+use std::cell::{Ref, RefCell, RefMut};
 use std::ops::Deref;
 use switchboard_router::Key;
 use switchboard_router::once::{self, Begin};
@@ -26,7 +28,10 @@ pub(crate) enum Error {
 }
 
 /// A connection to a database, of either kind.
-pub(crate) struct Connection(Engine);
+pub(crate) struct Connection {
+    engine: Engine,
+    known: RefCell<Known>,
+}
 
 enum Engine {
     Sqlite(rusqlite::Connection),
@@ -35,13 +40,13 @@ enum Engine {
 
 impl From<rusqlite::Connection> for Connection {
     fn from(connection: rusqlite::Connection) -> Self {
-        Self(Engine::Sqlite(connection))
+        Self { engine: Engine::Sqlite(connection), known: RefCell::default() }
     }
 }
 
 impl From<Session> for Connection {
     fn from(session: Session) -> Self {
-        Self(Engine::Postgres(Box::new(session)))
+        Self { engine: Engine::Postgres(Box::new(session)), known: RefCell::default() }
     }
 }
 
@@ -54,7 +59,7 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     /// A statement, prepared once for each connection.
     pub(crate) fn prepare_cached<'c>(&'c self, sql: &str) -> Result<Statement<'c>> {
-        Ok(match &self.0 {
+        Ok(match &self.engine {
             Engine::Sqlite(connection) => Statement::Sqlite(connection.prepare_cached(sql)?),
             Engine::Postgres(session) => Statement::Postgres(session, session.prepare(sql)?),
         })
@@ -78,7 +83,7 @@ impl Connection {
 
     /// Adds a row; its number, which is in the column `id`.
     pub(crate) fn insert(&self, sql: &str, parameters: impl Params) -> Result<i64> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(connection) => {
                 // Not `RETURNING`: SQLite makes a table for what that gives.
                 connection.prepare_cached(sql)?.execute(parameters)?;
@@ -92,7 +97,7 @@ impl Connection {
 
     /// The next of some numbers that are given once and never again, whatever becomes of the transaction that asks.
     pub(crate) fn next_number(&self, name: &str) -> Result<i64> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(_) => self
                 .prepare_cached("UPDATE counter SET value = value + 1 WHERE name = ?1 RETURNING value")?
                 .query_row([name], |row| row.get(0)),
@@ -106,6 +111,16 @@ impl Connection {
     /// Whether other processes use the same books.
     pub(crate) fn is_shared(&self) -> bool {
         self.postgres().is_some()
+    }
+
+    /// What is known without asking.
+    pub(crate) fn known(&self) -> Ref<'_, Known> {
+        self.known.borrow()
+    }
+
+    /// To note what has been found.
+    pub(crate) fn learn(&self) -> RefMut<'_, Known> {
+        self.known.borrow_mut()
     }
 
     /// Keeps calls of a station and what else changes its things away, until the transaction ends. Calls with a key need
@@ -125,7 +140,7 @@ impl Connection {
 
     /// Keeps all other transactions away from what is named so, until this one ends. SQLite has one writer.
     pub(crate) fn lock(&self, kind: &str, tenant: &str, name: &str) -> Result<()> {
-        if let Engine::Postgres(_) = &self.0 {
+        if let Engine::Postgres(_) = &self.engine {
             let name = format!("{kind}\n{tenant}\n{name}");
             self.prepare_cached("SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(?1, 8180))")?
                 .query_row([&name], |_| Ok(()))?;
@@ -144,10 +159,13 @@ impl Connection {
     }
 
     fn transaction(&self, behavior: rusqlite::TransactionBehavior) -> Result<Transaction<'_>> {
-        let sqlite = match &self.0 {
+        let sqlite = match &self.engine {
             Engine::Sqlite(connection) => Some(rusqlite::Transaction::new_unchecked(connection, behavior)?),
             Engine::Postgres(session) => {
-                session.begin(matches!(behavior, rusqlite::TransactionBehavior::Deferred))?;
+                if session.begin(matches!(behavior, rusqlite::TransactionBehavior::Deferred))? {
+                    // Where there is a new connection there may be another server, with older books.
+                    self.learn().forget();
+                }
                 None
             }
         };
@@ -155,7 +173,7 @@ impl Connection {
     }
 
     pub(super) fn execute_batch(&self, sql: &str) -> Result<()> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
             Engine::Postgres(session) => Ok(session.batch(sql)?),
         }
@@ -163,7 +181,7 @@ impl Connection {
 
     /// The next message, waited for. A connection over a network is looked after meanwhile.
     pub(super) fn receive<T>(&self, queue: &mut tokio::sync::mpsc::Receiver<T>) -> Option<T> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(_) => {
                 let message = queue.blocking_recv();
                 // Whoever queued it may be about to queue more, and waits for this very core if all are busy. Let
@@ -195,14 +213,14 @@ impl Connection {
     }
 
     pub(super) const fn sqlite(&self) -> Option<&rusqlite::Connection> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(connection) => Some(connection),
             Engine::Postgres(_) => None,
         }
     }
 
     pub(super) fn postgres(&self) -> Option<&Session> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(_) => None,
             Engine::Postgres(session) => Some(session),
         }
@@ -218,7 +236,7 @@ impl Connection {
 
     /// The highest generation whose call had its effect.
     pub(crate) fn generation_max(&self) -> Result<u64> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(connection) => Ok(once::sqlite::Once::generation_max(connection)?),
             Engine::Postgres(session) => Ok(session.generation_max()?),
         }
@@ -243,16 +261,25 @@ impl Deref for Transaction<'_> {
 
 impl Transaction<'_> {
     pub(super) fn commit(mut self) -> Result<()> {
-        self.ended = true;
         match (self.sqlite.take(), self.connection.postgres()) {
-            (Some(transaction), _) => Ok(transaction.commit()?),
-            (None, Some(session)) => Ok(session.commit()?),
-            (None, None) => Ok(()),
+            (Some(transaction), _) => transaction.commit()?,
+            (None, Some(session)) => session.commit()?,
+            (None, None) => {}
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Has each statement be waited for, so that a failure is told where it happens.
+    pub(super) fn wait_for_each(&self) {
+        if let Some(session) = self.connection.postgres() {
+            session.wait_for_each();
         }
     }
 
     /// Undoes what was done since a savepoint.
     pub(super) fn rollback_to(&self, savepoint: &str) -> Result<()> {
+        self.connection.learn().forget();
         match self.connection.postgres() {
             Some(session) => Ok(session.rollback_to(savepoint)?),
             None => self.execute_batch(&format!("ROLLBACK TO {savepoint}")),
@@ -271,11 +298,13 @@ impl Transaction<'_> {
     /// Whether a call has had its effect; locks its station's row.
     pub(crate) fn once<'a>(&self, key: &'a Key) -> Result<Begin<Token<'a>>> {
         Ok(match (&self.sqlite, self.connection.postgres()) {
-            (Some(transaction), _) => match once::sqlite::Once::begin(transaction, key)? {
-                Begin::Fresh(token) => Begin::Fresh(Token::Sqlite(token)),
-                Begin::Repeat(answer) => Begin::Repeat(answer),
-                Begin::Stale => Begin::Stale,
-            },
+            (Some(transaction), _) => {
+                match once::sqlite::Once::begin_remembering(transaction, &self.known().calls, key)? {
+                    Begin::Fresh(token) => Begin::Fresh(Token::Sqlite(token)),
+                    Begin::Repeat(answer) => Begin::Repeat(answer),
+                    Begin::Stale => Begin::Stale,
+                }
+            }
             (None, Some(session)) => session.once(key)?,
             (None, None) => Begin::Stale,
         })
@@ -284,7 +313,9 @@ impl Transaction<'_> {
     /// Stores the answer of a fresh call with its effects.
     pub(crate) fn store(&self, token: Token<'_>, answer: &str) -> Result<()> {
         match (token, &self.sqlite, self.connection.postgres()) {
-            (Token::Sqlite(token), Some(transaction), _) => Ok(token.store_payload(transaction, answer)?),
+            (Token::Sqlite(token), Some(transaction), _) => {
+                Ok(token.store_remembering(transaction, &mut self.learn().calls, answer)?)
+            }
             (Token::Postgres(token), _, Some(session)) => Ok(session.store(token, answer)?),
             // A token of another connection: there is none.
             _ => Ok(()),
@@ -294,9 +325,11 @@ impl Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if !self.ended
-            && let Some(session) = self.connection.postgres()
-        {
+        if self.ended {
+            return;
+        }
+        self.connection.learn().forget();
+        if let Some(session) = self.connection.postgres() {
             session.rollback();
         }
     }
@@ -322,6 +355,14 @@ impl Statement<'_> {
         match self {
             Self::Sqlite(statement) => Ok(statement.execute(parameters)?),
             Self::Postgres(session, statement) => Ok(session.run(statement, parameters.values()?)?.changed),
+        }
+    }
+
+    /// Runs it where nobody asks what came of it: over a network together with what follows. If it fails, that does.
+    pub(crate) fn execute_later(&mut self, parameters: impl Params) -> Result<()> {
+        match self {
+            Self::Sqlite(statement) => Ok(statement.execute(parameters).map(drop)?),
+            Self::Postgres(session, statement) => Ok(session.run_later(statement, parameters.values()?)?),
         }
     }
 

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
+use switchboard_testkit::servers::Postgres;
 use tempfile::TempDir;
 
 const LIMITS: Limits = Limits {
@@ -15,6 +16,7 @@ const LIMITS: Limits = Limits {
     batch_calls_max: 64,
     batch_time_max: Duration::from_secs(30),
     readers: 2,
+    before_commit: |_, _| Ok(()),
 };
 
 struct Bench {
@@ -191,6 +193,39 @@ async fn an_abandoned_call_is_stored_all_the_same() {
     held.await.unwrap().unwrap();
     store.write(put("row2".to_owned())).await.unwrap();
     assert_eq!(count(store).await, 2);
+}
+
+#[tokio::test]
+async fn what_was_learnt_in_a_transaction_that_failed_is_forgotten() {
+    let Bench { store, .. } = &bench();
+    let (release, held) = hold(store).await;
+    let learns = store.write(|transaction| {
+        let known = transaction.known().station("default", "CP1");
+        transaction.learn().note_station("default", "CP1", 7);
+        Ok(known)
+    });
+    let fails = store.write(|_| Err::<(), _>(StoreError::Invalid("no".to_owned())));
+    let (learnt, failed, ()) = tokio::join!(learns, fails, async { drop(release) });
+    held.await.unwrap().unwrap();
+    assert!(failed.is_err());
+    assert_eq!(learnt.unwrap(), None, "when it was done again");
+    let known = store.write(|transaction| Ok(transaction.known().station("default", "CP1")));
+    assert_eq!(known.await.unwrap(), None, "as the savepoint after it was rolled back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_whose_failure_was_overlooked_spoils_its_own_transaction_only() {
+    let Some(server) = Postgres::shared("a statement that fails").unwrap() else { return };
+    let database = Database::parse(&server.database().unwrap()).unwrap();
+    let (store, _) = Store::open(&database, LIMITS, &Clock::system(), false).unwrap();
+    let overlooked = store.write(|transaction| {
+        drop(transaction.execute("INSERT INTO counter (name, value) VALUES (?1, 1)", [None::<&str>]));
+        Ok(())
+    });
+    assert!(overlooked.await.is_err());
+    store.write(put("row1".to_owned())).await.unwrap();
+    assert_eq!(count(&store).await, 1);
+    store.close().await;
 }
 
 /// Opens a file that was spoilt and gives out what is said about it.

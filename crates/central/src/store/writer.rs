@@ -194,6 +194,7 @@ fn serve(
 fn alone(connection: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
     for _ in 0..2 {
         let transaction = connection.begin()?;
+        transaction.wait_for_each();
         if job.run(&transaction) {
             match transaction.commit().map_err(StoreError::from) {
                 Err(StoreError::Contended(_)) => {}
@@ -241,6 +242,7 @@ fn first_pass(
         }
     }
     if clean {
+        (limits.before_commit)(&transaction, batch.len())?;
         killpoint::pass("books.before-commit");
         transaction.commit()?;
         killpoint::pass("books.after-commit");
@@ -251,6 +253,7 @@ fn first_pass(
 /// Everything again, each with a savepoint; commits what succeeded.
 fn second_pass(connection: &Connection, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     let transaction = connection.begin()?;
+    transaction.wait_for_each();
     for job in &mut *batch {
         transaction.execute_batch("SAVEPOINT job")?;
         if !job.run(&transaction) {

@@ -65,7 +65,7 @@ impl Fleet {
         let mut charges = BTreeMap::new();
         let mut statement = books.prepare(
             "SELECT c.id, s.identity, c.start_at, c.start_wh, c.stop_wh, c.ended,
-             (SELECT count(*) FROM reading r WHERE r.charge = c.id AND r.station = s.id)
+             (SELECT count(*) FROM known_reading r WHERE r.charge = c.id AND r.station = s.id)
              FROM charge c JOIN station s ON s.id = c.station",
         )?;
         let mut rows = statement.query([])?;

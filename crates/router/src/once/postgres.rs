@@ -220,29 +220,73 @@ impl Token<'_> {
         self.keep(transaction, Some(statements), payload).await
     }
 
+    /// What is to be stored, for [`Kept::write`]: over a network it may travel together with whatever comes after it.
+    #[must_use = "a call whose answer is not stored has its effect again when it is repeated"]
+    pub fn kept(self, payload: &str) -> Kept {
+        Kept { key: self.key.clone(), earlier: self.earlier, payload: payload.to_owned() }
+    }
+
     async fn keep(
         self,
         transaction: &impl GenericClient,
         statements: Option<&Statements>,
         payload: &str,
     ) -> Result<(), Error> {
-        let Self { key, earlier } = self;
-        let (tenant, station) = (&*key.tenant, key.station.as_str());
-        let (generation, seq) = (stored(key.generation), stored(key.seq));
-        if let Some(journal) = key.journal {
-            let journal = stored(journal);
-            MARK.row(transaction, statements, &[&tenant, &station]).await?;
-            KEEP.row(transaction, statements, &[&tenant, &station, &generation, &seq, &journal, &payload])
-                .await?;
-            let rows_before = JOURNAL_ROWS_MAX - 1;
-            FORGET.row(transaction, statements, &[&tenant, &station, &rows_before]).await?;
-        } else {
-            UPDATE
-                .row(transaction, statements, &[&tenant, &station, &generation, &seq, &payload, &earlier])
-                .await?;
-        }
-        Ok(())
+        keep(transaction, statements, self.key, &self.earlier, payload).await
     }
+}
+
+/// A call and its answer that are to be stored in the same transaction, and are not yet.
+#[derive(Debug)]
+#[must_use = "a call whose answer is not stored has its effect again when it is repeated"]
+pub struct Kept {
+    key: Key,
+    earlier: Vec<u8>,
+    payload: String,
+}
+
+impl Kept {
+    /// Stores them. When this is polled for the first time everything is on its way, unless the call comes from a journal.
+    ///
+    /// # Errors
+    /// When the database fails. The transaction must be rolled back.
+    pub async fn write(
+        &self,
+        transaction: &impl GenericClient,
+        statements: &Statements,
+    ) -> Result<(), Error> {
+        keep(transaction, Some(statements), &self.key, &self.earlier, &self.payload).await
+    }
+
+    /// Whether several statements store it, each after the answer to the one before.
+    #[must_use]
+    pub const fn takes_several(&self) -> bool {
+        self.key.journal.is_some()
+    }
+}
+
+async fn keep(
+    transaction: &impl GenericClient,
+    statements: Option<&Statements>,
+    key: &Key,
+    earlier: &[u8],
+    payload: &str,
+) -> Result<(), Error> {
+    let (tenant, station) = (&*key.tenant, key.station.as_str());
+    let (generation, seq) = (stored(key.generation), stored(key.seq));
+    if let Some(journal) = key.journal {
+        let journal = stored(journal);
+        MARK.row(transaction, statements, &[&tenant, &station]).await?;
+        KEEP.row(transaction, statements, &[&tenant, &station, &generation, &seq, &journal, &payload])
+            .await?;
+        let rows_before = JOURNAL_ROWS_MAX - 1;
+        FORGET.row(transaction, statements, &[&tenant, &station, &rows_before]).await?;
+    } else {
+        UPDATE
+            .row(transaction, statements, &[&tenant, &station, &generation, &seq, &payload, &earlier])
+            .await?;
+    }
+    Ok(())
 }
 
 /// Something that is asked of the database.

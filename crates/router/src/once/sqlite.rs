@@ -19,11 +19,13 @@
 //! }
 //! ```
 
-use super::{Begin, JOURNAL_ROWS_MAX, Last, Verdict, stored};
+use super::{Begin, JOURNAL_ROWS_MAX, Last, Verdict, earlier, stored};
 use crate::Key;
 use bytestring::ByteString;
+use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionState, params};
 use switchboard_messages::{Message, Violations};
+use switchboard_rpc::StationId;
 
 /// Remembers which call of each station was the last to have its effect, and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,54 @@ pub struct Token<'a> {
     key: &'a Key,
     /// The keys that were the last before this one, as they are stored.
     earlier: Vec<u8>,
+    /// Rows of journalled calls have to be looked through for each call of the station.
+    any_journalled: bool,
+}
+
+/// What [`Once`] has last written about stations: where nobody else writes the database it need not be read again.
+///
+/// Whatever it is given to must be rolled back or committed before it is used in another transaction; after a rollback it
+/// must be [forgotten](Self::forget).
+#[derive(Debug, Default)]
+pub struct Memory(HashMap<(ByteString, StationId), Remembered>);
+
+#[derive(Debug)]
+struct Remembered {
+    generation: i64,
+    seq: i64,
+    earlier: Vec<u8>,
+}
+
+/// So many stations are remembered. Beyond that all are forgotten: those that send most are soon known again.
+const REMEMBERED_MAX: usize = 65_536;
+
+impl Memory {
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// The keys before this call, if it is known that it has had no effect.
+    fn earlier(&self, key: &Key) -> Option<Vec<u8>> {
+        if key.journal.is_some() {
+            return None;
+        }
+        let known = self.0.get(&(key.tenant.clone(), key.station.clone()))?;
+        let (this, last) = ((stored(key.generation), stored(key.seq)), (known.generation, known.seq));
+        (this > last).then(|| earlier::before(this, last, &known.earlier))
+    }
+
+    fn remember(&mut self, key: &Key, earlier: Vec<u8>) {
+        if self.0.len() >= REMEMBERED_MAX {
+            self.forget();
+        }
+        let known = Remembered { generation: stored(key.generation), seq: stored(key.seq), earlier };
+        self.0.insert((key.tenant.clone(), key.station.clone()), known);
+    }
+
+    fn forget_station(&mut self, key: &Key) {
+        self.0.remove(&(key.tenant.clone(), key.station.clone()));
+    }
 }
 
 impl Once {
@@ -117,7 +167,26 @@ impl Once {
                 }
             }
         }
-        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key) }))
+        let any_journalled = last.any_journalled;
+        Ok(Begin::Fresh(Token { key, earlier: last.into_earlier(key), any_journalled }))
+    }
+
+    /// As [`begin`](Self::begin), where nobody else writes this database: a station whose last call is remembered is not
+    /// looked for.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_remembering<'a>(
+        transaction: &Transaction<'_>,
+        memory: &Memory,
+        key: &'a Key,
+    ) -> rusqlite::Result<Begin<Token<'a>>> {
+        if let Some(earlier) = memory.earlier(key)
+            && transaction.transaction_state(Some(rusqlite::MAIN_DB))? == TransactionState::Write
+        {
+            return Ok(Begin::Fresh(Token { key, earlier, any_journalled: false }));
+        }
+        Self::begin(transaction, key)
     }
 
     /// The highest generation whose call had its effect; 0 if none had.
@@ -187,6 +256,29 @@ impl Token<'_> {
     /// # Errors
     /// When the database fails. The transaction must be rolled back.
     pub fn store_payload(self, transaction: &Transaction<'_>, payload: &str) -> rusqlite::Result<()> {
+        self.write(transaction, payload)
+    }
+
+    /// As [`store_payload`](Self::store_payload), and remembers it.
+    ///
+    /// # Errors
+    /// When the database fails. The transaction must be rolled back.
+    pub fn store_remembering(
+        self,
+        transaction: &Transaction<'_>,
+        memory: &mut Memory,
+        payload: &str,
+    ) -> rusqlite::Result<()> {
+        self.write(transaction, payload)?;
+        if self.key.journal.is_some() || self.any_journalled {
+            memory.forget_station(self.key);
+        } else {
+            memory.remember(self.key, self.earlier);
+        }
+        Ok(())
+    }
+
+    fn write(&self, transaction: &Transaction<'_>, payload: &str) -> rusqlite::Result<()> {
         let key = self.key;
         let (tenant, station) = (&*key.tenant, key.station.as_str());
         let (generation, seq) = (stored(key.generation), stored(key.seq));

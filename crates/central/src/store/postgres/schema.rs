@@ -78,6 +78,10 @@ const PREPARATION: &str = "SELECT pg_advisory_xact_lock(7812734019365);
 /// for they are looked for by their hash: what it says of money is kept however long it is. One at a time changes a
 /// station's things, so that its transactions need no unique index to be so.
 const LONG: &str = "
+    DROP VIEW known_reading;
+    DROP TABLE reading_key;
+    CREATE UNIQUE INDEX reading_key ON reading (station, charge, at_us, evse);
+    CREATE VIEW known_reading AS SELECT * FROM reading;
     DROP INDEX charge_running;
     CREATE INDEX charge_running ON charge USING hash (token COLLATE nocase) WHERE ended = 0;
     DROP INDEX charge_by_remote_id;

@@ -3,10 +3,13 @@
 use super::{ANSWER, BACK_OFF, CONNECT, Error, IDLE, LOCK, Nature, Server, Value, schema};
 use crate::store::sql::{self, Token};
 use futures_util::TryStreamExt;
+use futures_util::future::{join, try_join_all};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use switchboard_postgres::Target;
 use switchboard_router::Key;
@@ -26,6 +29,13 @@ pub(crate) struct Session {
     live: RefCell<Option<Live>>,
     /// When the next attempt to connect may be made, and how long after that the one after it.
     next: Cell<(Instant, Duration)>,
+    /// It has connected since the last transaction began.
+    is_new: Cell<bool>,
+    /// Statements of the present transaction whose answers nobody needs: each travels with the next one that is waited
+    /// for, or with the commit, so that it costs no round trip of its own.
+    deferred: RefCell<Vec<Deferred>>,
+    /// Nothing is deferred in the present transaction.
+    waits_for_each: Cell<bool>,
     /// Something failed in the present transaction. PostgreSQL then turns its commit into a rollback without a word.
     spoilt: Cell<bool>,
     /// Since when the present transaction runs, until it was found slow.
@@ -42,6 +52,27 @@ struct Live {
     statements: RefCell<HashMap<String, Statement>>,
     connection: JoinHandle<()>,
 }
+
+/// A statement that is sent together with a later one.
+enum Deferred {
+    Begin,
+    Kept(once::Kept),
+    Run(Statement, Vec<Value<'static>>),
+}
+
+impl Deferred {
+    /// Sends it when polled for the first time.
+    async fn send(self, live: &Live) -> Result<(), tokio_postgres::Error> {
+        match self {
+            Self::Begin => live.client.batch_execute("BEGIN").await,
+            Self::Kept(kept) => kept.write(&live.client, &live.once).await,
+            Self::Run(statement, values) => live.client.execute_raw(&statement, values).await.map(drop),
+        }
+    }
+}
+
+/// So many statements are deferred at most. All of them are sent in order, as long as they are no more than thirty.
+const DEFERRED_MAX: usize = 16;
 
 /// What a statement gave.
 pub(crate) struct Given {
@@ -64,6 +95,9 @@ impl Session {
             server,
             live: RefCell::new(None),
             next,
+            is_new: Cell::new(false),
+            deferred: RefCell::default(),
+            waits_for_each: Cell::new(false),
             spoilt: Cell::new(false),
             begun: Cell::new(None),
             slow: RefCell::new(None),
@@ -85,6 +119,7 @@ impl Session {
         match self.runtime.block_on(connect(&self.server)) {
             Ok(live) => {
                 self.live.replace(Some(live));
+                self.is_new.set(true);
                 self.next.set((now(), BACK_OFF.0));
                 self.server.is_there();
                 Ok(())
@@ -160,10 +195,11 @@ impl Session {
 
     /// Runs a statement.
     pub(crate) fn run(&self, statement: &Statement, values: Vec<Value<'_>>) -> Result<Given, Error> {
+        self.begin_now()?;
         let live = self.live.borrow();
-        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
-        self.block(async {
-            let mut stream = std::pin::pin!(client.query_raw(statement, values).await?);
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block_after_deferred(live, async {
+            let mut stream = pin!(live.client.query_raw(statement, values).await?);
             let mut rows = Vec::new();
             while let Some(row) = stream.try_next().await? {
                 rows.push(row);
@@ -173,25 +209,61 @@ impl Session {
         })
     }
 
-    /// Runs statements without parameters.
-    pub(crate) fn batch(&self, sql: &str) -> Result<(), Error> {
-        let live = self.live.borrow();
-        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
-        self.block(client.batch_execute(sql))
+    /// Runs a statement whose answer nobody needs: if it fails, what comes after it in the transaction does.
+    pub(crate) fn run_later(&self, statement: &Statement, values: Vec<Value<'_>>) -> Result<(), Error> {
+        if self.waits_for_each.get() || self.deferred.borrow().len() >= DEFERRED_MAX {
+            return self.run(statement, values).map(drop);
+        }
+        self.begin_now()?;
+        let values = values.into_iter().map(Value::into_owned).collect();
+        self.deferred.borrow_mut().push(Deferred::Run(statement.clone(), values));
+        Ok(())
     }
 
-    /// Begins a transaction, on a new connection if the old one is lost.
-    pub(crate) fn begin(&self, reads: bool) -> Result<(), Error> {
-        let sql = if reads { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" } else { "BEGIN" };
+    /// Runs statements without parameters.
+    pub(crate) fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.begin_now()?;
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block_after_deferred(live, live.client.batch_execute(sql))
+    }
+
+    /// Begins a transaction, on a new connection if the old one is lost; whether it is the first on its connection.
+    pub(crate) fn begin(&self, reads: bool) -> Result<bool, Error> {
         self.ensure()?;
+        self.deferred.borrow_mut().clear();
+        self.waits_for_each.set(reads);
+        self.spoilt.set(false);
         self.begun.set(self.slow.borrow().is_some().then(now));
-        let mut begun = self.batch(sql);
-        // It was lost since it was used last, which shows only now.
-        if begun.is_err() && self.is_lost() && self.ensure().is_ok() {
-            begun = self.batch(sql);
+        if reads {
+            let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+            let mut begun = self.batch(sql);
+            // It was lost since it was used last, which shows only now.
+            if begun.is_err() && self.is_lost() && self.ensure().is_ok() {
+                self.spoilt.set(false);
+                begun = self.batch(sql);
+            }
+            begun?;
+        } else {
+            // One that was lost meanwhile shows at the first statement; then the batch is done again.
+            self.deferred.borrow_mut().push(Deferred::Begin);
         }
-        self.spoilt.set(begun.is_err());
-        begun
+        Ok(self.is_new.take())
+    }
+
+    /// Begins the transaction, if that waits for the first statement. One that changes something must not run without.
+    fn begin_now(&self) -> Result<(), Error> {
+        if !matches!(self.deferred.borrow().first(), Some(Deferred::Begin)) {
+            return Ok(());
+        }
+        let live = self.live.borrow();
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
+        self.block_after_deferred(live, std::future::ready(Ok(())))
+    }
+
+    /// From here to the end of the transaction each statement is waited for.
+    pub(crate) fn wait_for_each(&self) {
+        self.waits_for_each.set(true);
     }
 
     /// Undoes what was done since a savepoint.
@@ -203,15 +275,16 @@ impl Session {
 
     pub(crate) fn commit(&self) -> Result<(), Error> {
         let live = self.live.borrow();
-        let client = &live.as_ref().ok_or_else(|| self.gone())?.client;
+        let live = live.as_ref().ok_or_else(|| self.gone())?;
         if self.spoilt.get() {
             return Err(Error::Spoilt);
         }
-        self.block(client.batch_execute("COMMIT"))
+        self.block_after_deferred(live, live.client.batch_execute("COMMIT"))
     }
 
     /// Takes back what was done. A connection on which that fails is given up.
     pub(crate) fn rollback(&self) {
+        self.deferred.borrow_mut().clear();
         if self.live.borrow().is_some() && self.batch("ROLLBACK").is_err() {
             self.live.replace(None);
         }
@@ -225,7 +298,9 @@ impl Session {
     pub(crate) fn once<'a>(&self, key: &'a Key) -> Result<Begin<Token<'a>>, sql::Error> {
         let live = self.live.borrow();
         let live = live.as_ref().ok_or_else(|| self.gone())?;
-        Ok(match self.block(Once::begin_prepared(&live.client, &live.once, key))? {
+        // The row that it locks is a question that changes nothing, and may travel with the beginning.
+        let begun = Once::begin_prepared(&live.client, &live.once, key);
+        Ok(match self.block_after_deferred(live, begun)? {
             Begin::Fresh(token) => Begin::Fresh(Token::Postgres(token)),
             Begin::Repeat(answer) => Begin::Repeat(answer),
             Begin::Stale => Begin::Stale,
@@ -235,13 +310,18 @@ impl Session {
     pub(crate) fn store(&self, token: once::Token<'_>, answer: &str) -> Result<(), Error> {
         let live = self.live.borrow();
         let live = live.as_ref().ok_or_else(|| self.gone())?;
-        self.block(token.store_prepared(&live.client, &live.once, answer))
+        let kept = token.kept(answer);
+        if kept.takes_several() || self.waits_for_each.get() {
+            return self.block_after_deferred(live, kept.write(&live.client, &live.once));
+        }
+        self.deferred.borrow_mut().push(Deferred::Kept(kept));
+        Ok(())
     }
 
     pub(crate) fn lock_station(&self, tenant: &str, station: &str) -> Result<(), Error> {
         let live = self.live.borrow();
         let live = live.as_ref().ok_or_else(|| self.gone())?;
-        self.block(Once::lock(&live.client, &live.once, tenant, station))
+        self.block_after_deferred(live, Once::lock(&live.client, &live.once, tenant, station))
     }
 
     pub(crate) fn identity(&self) -> Result<String, Error> {
@@ -270,11 +350,33 @@ impl Session {
         Error::Away(format!("the connection to {} is lost", self.server.name))
     }
 
+    /// Sends what was deferred, and at once what comes after it; waits for all answers.
+    fn block_after_deferred<T>(
+        &self,
+        live: &Live,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let deferred = self.deferred.take();
+        self.block(async {
+            // A statement is sent when it is polled for the first time; so these are on their way in their order.
+            let mut before = pin!(try_join_all(deferred.into_iter().map(|statement| statement.send(live))));
+            match poll_fn(|task| Poll::Ready(before.as_mut().poll(task))).await {
+                Poll::Pending => {}
+                // There were none.
+                Poll::Ready(Ok(_)) => return answer.await,
+                // One cannot be sent at all. Then nothing may be that would count on it, least of all the commit.
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+            let (before, answer) = join(before, answer).await;
+            before.and(answer)
+        })
+    }
+
     /// Waits for an answer. One that does not come in time never will: what it did is not known, and the connection ends.
     fn block<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         let answer = self.runtime.block_on(async {
-            let mut answer = std::pin::pin!(answer);
-            let mut limit = std::pin::pin!(tokio::time::sleep(ANSWER));
+            let mut answer = pin!(answer);
+            let mut limit = pin!(tokio::time::sleep(ANSWER));
             loop {
                 let begun = self.begun.get();
                 tokio::select! {
