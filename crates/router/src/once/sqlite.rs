@@ -25,7 +25,6 @@ use bytestring::ByteString;
 use foldhash::HashMap;
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionState, params};
 use switchboard_messages::{Message, Violations};
-use switchboard_rpc::StationId;
 
 /// Remembers which call of each station was the last to have its effect, and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +58,11 @@ pub struct Token<'a> {
 /// Whatever it is given to must be rolled back or committed before it is used in another transaction; after a rollback it
 /// must be [forgotten](Self::forget).
 #[derive(Debug, Default)]
-pub struct Memory(HashMap<(ByteString, StationId), Remembered>);
+pub struct Memory {
+    /// By tenant and station.
+    stations: HashMap<Box<str>, HashMap<Box<str>, Remembered>>,
+    count: usize,
+}
 
 #[derive(Debug)]
 struct Remembered {
@@ -74,7 +77,8 @@ const REMEMBERED_MAX: usize = 65_536;
 impl Memory {
     /// Forgets everything.
     pub fn forget(&mut self) {
-        self.0.clear();
+        self.stations.clear();
+        self.count = 0;
     }
 
     /// The keys before this call, if it is known that it has had no effect.
@@ -82,21 +86,30 @@ impl Memory {
         if key.journal.is_some() {
             return None;
         }
-        let known = self.0.get(&(key.tenant.clone(), key.station.clone()))?;
+        let known = self.stations.get(&*key.tenant)?.get(key.station.as_str())?;
         let (this, last) = ((stored(key.generation), stored(key.seq)), (known.generation, known.seq));
         (this > last).then(|| earlier::before(this, last, &known.earlier))
     }
 
     fn remember(&mut self, key: &Key, earlier: Vec<u8>) {
-        if self.0.len() >= REMEMBERED_MAX {
+        let (tenant, station) = (&*key.tenant, key.station.as_str());
+        let last = Remembered { generation: stored(key.generation), seq: stored(key.seq), earlier };
+        if let Some(known) = self.stations.get_mut(tenant).and_then(|of_tenant| of_tenant.get_mut(station)) {
+            *known = last;
+            return;
+        }
+        if self.count >= REMEMBERED_MAX {
             self.forget();
         }
-        let known = Remembered { generation: stored(key.generation), seq: stored(key.seq), earlier };
-        self.0.insert((key.tenant.clone(), key.station.clone()), known);
+        self.stations.entry(tenant.into()).or_default().insert(station.into(), last);
+        self.count += 1;
     }
 
     fn forget_station(&mut self, key: &Key) {
-        self.0.remove(&(key.tenant.clone(), key.station.clone()));
+        let of_tenant = self.stations.get_mut(&*key.tenant);
+        if of_tenant.and_then(|of_tenant| of_tenant.remove(key.station.as_str())).is_some() {
+            self.count -= 1;
+        }
     }
 }
 
