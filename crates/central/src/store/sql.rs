@@ -228,7 +228,7 @@ impl Connection {
 
     /// Which books these are, where several processes may have them.
     pub(crate) fn identity(&self) -> Result<Option<String>> {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite(_) => Ok(None),
             Engine::Postgres(session) => Ok(Some(session.identity()?)),
         }
