@@ -104,6 +104,7 @@ impl Shared {
                 repeatable: bus.capabilities().repeatable,
             },
             liveness: liveness::Rules {
+                epoch: now,
                 ping_interval: config.ping_interval,
                 silence_max: config.silence_max,
                 require_pong: config.require_pong,

@@ -214,7 +214,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting!("gateway.write_timeout", gateway.write_timeout: Duration, in Duration::from_secs(1), Duration::from_secs(600),
         "How long a station may leave unread what is sent to it before it is disconnected."),
     setting!("gateway.ping_interval", gateway.ping_interval: Duration, in Duration::ZERO, Duration::from_secs(86_400),
-        "How often a station is pinged. 0s: never, and then a half-open socket is noticed only when something is sent."),
+        "How often a station is pinged, unless it was heard in the second half of this time. 0s: never, and then a half-open socket is noticed only when something is sent."),
     setting!("gateway.silence_max", gateway.silence_max: Duration, in Duration::from_secs(1), Duration::from_secs(172_800),
         "How long a station may be silent before it is disconnected. Any frame counts, answers to pings too."),
     setting!("gateway.require_pong", gateway.require_pong: bool, switch,
