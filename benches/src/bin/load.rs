@@ -202,6 +202,9 @@ impl Turns {
 
 type Latencies = RefCell<Vec<u32>>;
 
+/// A machine that is busy with others may have had no time for us in a whole turn. Then it is a longer one.
+const TURN_TRIES_MAX: u32 = 100;
+
 /// The servers have turns, so that whatever else this machine does meets all of them. A turn ends with its last answer:
 /// what was used in it is what its calls have cost. What is told is the median of the turns.
 async fn calls(all: &[Called], stations: usize, turns: u32, turn: Duration) -> Result<serde_json::Value> {
@@ -226,16 +229,22 @@ async fn calls(all: &[Called], stations: usize, turns: u32, turn: Duration) -> R
                 for (number, called) in all.iter().enumerate() {
                     let before = latencies[number].borrow().len();
                     let (used, begun) = (Used::by(&called.processes)?, Instant::now());
-                    state.of(number, turn).await;
-                    let used = used.since(&called.processes)?;
-                    let count = latencies[number].borrow().len() - before;
+                    let mut count = 0;
+                    for _ in 0..TURN_TRIES_MAX {
+                        state.of(number, turn).await;
+                        if let Some(ended) = tasks.try_join_next() {
+                            ended.context("a station broke off")??;
+                        }
+                        count = latencies[number].borrow().len() - before;
+                        if count > 0 {
+                            break;
+                        }
+                    }
                     ensure!(count > 0, "not one call was answered");
+                    let used = used.since(&called.processes)?;
                     costs[number].push(used.sum().as_secs_f64() * 1e6 / count as f64);
                     took[number].0.add(&used);
                     took[number].1 += begun.elapsed();
-                }
-                if let Some(ended) = tasks.try_join_next() {
-                    ended.context("a station broke off")??;
                 }
             }
             state.change(Turn::Over);

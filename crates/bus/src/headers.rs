@@ -220,7 +220,8 @@ impl Decoder {
         Some(field)
     }
 
-    #[inline]
+    /// For the same reason as in [`each`](Metadata::each) never a part of whoever calls it.
+    #[inline(never)]
     fn take<V: AsRef<str> + Into<ByteString>>(&mut self, field: Field, value: V) -> Result<(), HeaderError> {
         let bit = 1_u32 << field as u32;
         if self.seen & bit != 0 {
