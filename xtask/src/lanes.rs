@@ -146,3 +146,45 @@ const LONGEST: [&str; 8] = [
     "messages oracle",
     "central postgres",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn programs_of_tests_are_told_from_all_else_that_cargo_builds() {
+        let message = |kind: &str, test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"x","manifest_path":"/w/crates/cli/Cargo.toml","target":{{"kind":["{kind}"],"name":"split"}},"profile":{{"opt_level":"0","test":{test}}},"features":[],"filenames":[],"executable":{executable},"fresh":true}}"#
+            )
+        };
+        let read = |text: String| binary(serde_json::from_str(&text).unwrap()).map(|binary| binary.name);
+        assert_eq!(read(message("test", true, r#""/w/split""#)).as_deref(), Some("cli split"));
+        assert_eq!(read(message("bin", true, r#""/w/sb""#)).as_deref(), Some("cli bin"));
+        assert_eq!(read(message("bin", false, r#""/w/sb""#)), None, "what the tests run");
+        assert_eq!(read(message("lib", false, "null")), None);
+        assert_eq!(read(r#"{"reason":"build-finished","success":true}"#.to_owned()), None);
+    }
+
+    #[test]
+    fn what_passes_and_what_fails_is_counted_over_all_programs() {
+        let folder = root().join("target/xtask");
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = |name: &str, text: &str| {
+            let executable = folder.join(format!("lanes-{name}.sh"));
+            std::fs::write(&executable, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o755)).unwrap();
+            Binary { name: format!("lanes {name}"), executable, folder: folder.clone() }
+        };
+        let programs = vec![
+            program("good", "echo 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured'"),
+            program("bad", "echo 'test result: FAILED. 1 passed; 2 failed; 1 ignored'; exit 101"),
+            program("broken", "exit 1"),
+        ];
+        let (counts, mut failed) = run(programs, &|_| {}).unwrap();
+        failed.sort();
+        assert_eq!(counts, Counts { passed: 4, failed: 3, skipped: 1 });
+        assert_eq!(failed, ["lanes bad", "lanes broken"]);
+    }
+}
