@@ -17,16 +17,20 @@ use crate::store::{Connection, StoreError};
 /// So many readings wait for their keys at most; to look through them takes a millisecond.
 const WAITING_MAX: usize = 4096;
 
-/// With fewer calls in a commit there is nothing to be saved, and whoever reads finds all keys in order.
+/// A commit with fewer calls is a small one.
 const MANY_CALLS: usize = 8;
+
+/// After so many small ones in a row there is nothing to be saved by waiting, and whoever reads finds all keys in order. A
+/// single one says nothing: under load small commits and large ones take turns.
+const SMALL_COMMITS: usize = 16;
 
 /// Has the keys follow when it is time: at the end of a transaction with so many calls.
 pub(crate) fn follow(db: &Connection, calls: usize) -> Result<(), StoreError> {
     if db.is_shared() {
         return Ok(());
     }
-    let waiting = db.known().readings_without_key();
-    let is_time = if calls < MANY_CALLS { waiting > 0 } else { waiting >= WAITING_MAX };
+    let (waiting, small_commits) = db.learn().note_commit(calls < MANY_CALLS);
+    let is_time = waiting >= WAITING_MAX || (waiting > 0 && small_commits >= SMALL_COMMITS);
     if is_time { put_in_order(db) } else { Ok(()) }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Known {
     places: HashMap<Place, Readings>,
     /// Readings that came since their keys were brought into order last.
     readings_without_key: usize,
+    /// Small commits in a row, since then.
+    small_commits: usize,
     /// The last calls of stations, where nobody else writes the books.
     pub(crate) calls: Memory,
 }
@@ -69,14 +71,17 @@ impl Known {
         self.readings_without_key += 1;
     }
 
-    /// About how many readings have been written since their keys were last brought into order.
-    pub(crate) const fn readings_without_key(&self) -> usize {
-        self.readings_without_key
+    /// Something is committed. About how many readings have been written since their keys were last brought into order,
+    /// and how many small commits there were in a row.
+    pub(crate) fn note_commit(&mut self, is_small: bool) -> (usize, usize) {
+        self.small_commits = if is_small { self.small_commits + 1 } else { 0 };
+        (self.readings_without_key, self.small_commits)
     }
 
-    /// Their keys are in order now.
+    /// The keys of readings are in order now.
     pub(crate) fn note_keys(&mut self) {
         self.readings_without_key = 0;
+        self.small_commits = 0;
     }
 
     /// Whether the transaction of a place is in the books as one of 1.6.
