@@ -15,22 +15,34 @@ pub(crate) async fn connect(address: SocketAddr, station: &str) -> Result<TcpStr
 
 /// Asks for an upgrade; the socket and the head of the answer.
 pub(crate) async fn knock(address: SocketAddr, station: &str) -> Result<(TcpStream, String)> {
-    let knocking = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!(
-            "GET /ocpp/{station} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.context("closed within the head")?);
-        }
-        Ok((stream, String::from_utf8(head)?))
-    };
+    let knocking = knock_patiently(address, station);
     tokio::time::timeout(wait::DEADLINE, knocking).await.context("no answer to the upgrade")?
 }
+
+/// The same, however long the answer takes.
+pub(crate) async fn knock_patiently(address: SocketAddr, station: &str) -> Result<(TcpStream, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!(
+        "GET /ocpp/{station} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let (mut head, mut there) = (Vec::new(), [0; 1024]);
+    while !head.ends_with(END) {
+        let count = stream.peek(&mut there).await?;
+        ensure!(count > 0, "closed within the head");
+        // Not a byte of what follows, and not byte by byte: thousands come at once.
+        let before = head.len();
+        head.extend(&there[..count]);
+        let end = head.windows(END.len()).position(|bytes| bytes == END);
+        head.truncate(end.map_or(head.len(), |end| end + END.len()));
+        stream.read_exact(&mut there[..head.len() - before]).await?;
+    }
+    Ok((stream, String::from_utf8(head)?))
+}
+
+const END: &[u8] = b"\r\n\r\n";
 
 /// A frame of a client, masked with zeros. `first`: 0x81 is a whole text, 0x89 a ping, 0x01 the first part of a text.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
