@@ -4,6 +4,7 @@
 //! costs the rows on it and not those behind it. The damaged files stay, under another name.
 
 use crate::create::{beside, create};
+use crate::spare;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use std::collections::VecDeque;
@@ -56,6 +57,7 @@ pub fn salvage<E: From<rusqlite::Error>>(
     let made = create(&fresh, |new| {
         fill(new)?;
         let old = Connection::open(&kept)?;
+        spare(&old, true)?;
         saved.tables = copy_all(&old, new)?;
         after(new)
     });

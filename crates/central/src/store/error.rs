@@ -72,6 +72,12 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// No connection can ever be made by this address.
+    #[error("the books in PostgreSQL cannot be opened: {reason}")]
+    Address {
+        /// Why.
+        reason: String,
+    },
     /// A new file could not be made.
     #[error("a new database cannot be made")]
     Create(#[from] rusqlite::Error),

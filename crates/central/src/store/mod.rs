@@ -91,8 +91,8 @@ impl Store {
                 Ok((store.map_err(|source| OpenError::Io { path: path.clone(), source })?, None))
             }
             Database::Postgres(addresses) => {
-                let refused = |reason| OpenError::Postgres { server: String::new(), reason };
-                let server = Server::new(addresses, clock.clone(), corrects).map_err(refused)?;
+                let unusable = |reason| OpenError::Address { reason };
+                let server = Server::new(addresses, clock.clone(), corrects).map_err(unusable)?;
                 let server = Arc::new(server);
                 let postgres::Sessions { writer, helpers, readers } =
                     postgres::open(&server, limits.readers.max(1))?;

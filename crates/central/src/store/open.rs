@@ -6,7 +6,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage};
+use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage, spare};
 
 /// Above this size the whole file is no longer checked at each start; damage then shows when it is read.
 const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -74,12 +74,21 @@ pub(super) fn save(path: &Path, now_ms: i64) -> Result<Option<Saved>, OpenError>
         },
     );
     saved.map(Some).map_err(|error| {
+        let why = chain(&error);
         let detail = format!(
-            "nothing of it can be saved ({error}); move it away, with the files whose names begin like its, to start \
+            "nothing of it can be saved ({why}); move it away, with the files whose names begin like its, to start \
              without it"
         );
         OpenError::Damaged { path: path.to_owned(), detail }
     })
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// Opens the file for its one writer, makes it if there is none, and brings its schema up to date.
@@ -101,6 +110,7 @@ pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let fault = |source: rusqlite::Error| explain(path, source);
     let mut connection = Connection::open(path).map_err(fault)?;
+    spare(&connection, true).map_err(fault)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(fault)?;
     if size <= CHECKED_BYTES_MAX {
         let verdict: String =
@@ -119,6 +129,7 @@ pub(super) fn open_writer(path: &Path, now_ms: i64) -> Result<(Connection, Owner
     connection.set_prepared_statement_cache_capacity(128);
     keep_plans(&connection).map_err(fault)?;
     schema::migrate(&mut connection, path, now_ms)?;
+    spare(&connection, false).map_err(fault)?;
     Ok((connection, owner))
 }
 

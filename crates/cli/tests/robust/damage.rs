@@ -71,7 +71,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
 async fn a_damaged_database_is_told_with_what_to_do_and_never_begun_anew() -> Result<()> {
     let (sound, _) = killed().await?;
     type Spoil = fn(&Path, &str) -> Result<()>;
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 9] = [
         ("emptied", |folder, name| edit(&folder.join(name), Vec::clear)),
         ("another kind of file", |folder, name| {
             Ok(std::fs::write(folder.join(name), "a text of somebody\n".repeat(500))?)
@@ -99,6 +99,13 @@ async fn a_damaged_database_is_told_with_what_to_do_and_never_begun_anew() -> Re
             })
         }),
         ("gone, and its log left", |folder, name| Ok(std::fs::remove_file(folder.join(name))?)),
+        // What SQLite itself finds, and would write the log into when it closes the file.
+        ("cut off, with a log beside it", |folder, name| {
+            edit(&folder.join(name), |bytes| bytes.truncate(9_000))
+        }),
+        ("pages overwritten, with a log beside it", |folder, name| {
+            edit(&folder.join(name), |bytes| bytes[8_192..].fill(0xa5))
+        }),
     ];
     for name in ["central.db", "directory.sqlite3"] {
         for (what, spoil) in cases {
@@ -117,10 +124,14 @@ async fn a_damaged_database_is_told_with_what_to_do_and_never_begun_anew() -> Re
             let changed: Vec<_> = content(folder.path())?
                 .into_iter()
                 .filter(|(path, bytes)| {
-                    path.ends_with(name) && before.get(path).is_none_or(|before| before != bytes)
+                    let file = path.file_name().unwrap_or_default().to_string_lossy();
+                    file.starts_with(name) && before.get(path) != Some(bytes)
                 })
+                .map(|(path, _)| path)
                 .collect();
-            assert!(changed.is_empty(), "{name}, {what}: the file was changed");
+            assert!(changed.is_empty(), "{name}, {what}: changed {changed:?}");
+            let log = folder.path().join(format!("{name}-wal"));
+            assert!(!before.contains_key(&log) || log.exists(), "{name}, {what}: its log is gone");
         }
     }
     // And the copy that nobody spoilt is fine.

@@ -5,7 +5,7 @@ use super::fault::{Fault, damaged};
 use crate::DirectoryError;
 use rusqlite::Connection;
 use std::path::Path;
-use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage};
+use switchboard_sqlite::{Examined, Saved, create, examine, keep_plans, salvage, spare};
 
 /// Marks a file as ours (`PRAGMA application_id`): "SwDi".
 const APPLICATION: i32 = 0x5377_4469;
@@ -72,6 +72,7 @@ pub(super) fn save(file: &Path) -> Result<Option<Saved>, DirectoryError> {
 }
 
 fn prepare(connection: &mut Connection, file: Option<&Path>, config: &Config) -> Result<(), Fault> {
+    spare(connection, true)?;
     // The rest of the program may have the file only through its owner; waiting is for backup tools that look in.
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -89,6 +90,7 @@ fn prepare(connection: &mut Connection, file: Option<&Path>, config: &Config) ->
         let pages = u32::try_from((bytes / page.max(1)).max(1)).unwrap_or(u32::MAX);
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
     }
+    spare(connection, false)?;
     Ok(())
 }
 
