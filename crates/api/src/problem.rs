@@ -109,6 +109,7 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match &error {
             CommandError::Malformed(_) => Self::bad_request("invalid_payload", chain(&error)),
+            CommandError::KeyTaken { .. } => Self::new(StatusCode::CONFLICT, "key_taken", error.to_string()),
             _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, "away", chain(&error)),
         }
     }

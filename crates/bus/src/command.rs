@@ -33,13 +33,13 @@ pub trait Locator: Send + Sync + fmt::Debug + 'static {
     /// Keeps a command durably under its id, once: if there is one of this id already, how far that is.
     fn keep(&self, command: Stored) -> BoxFuture<'_, Result<Keeping, LocateError>>;
 
-    /// How far a command is that was kept; none if there is none of this id.
+    /// What was kept under this id and how far it is; none if nothing was.
     fn kept<'a>(
         &'a self,
         tenant: &'a ByteString,
         station: &'a StationId,
         id: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>>;
+    ) -> BoxFuture<'a, Result<Option<Kept>, LocateError>>;
 
     /// Ends a command that still waits and which nobody will then send; false if it does not wait any more.
     fn withdraw<'a>(
@@ -76,6 +76,37 @@ pub struct Stored {
     pub context: Option<ByteString>,
 }
 
+/// A command that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What was asked for.
+    pub action: ByteString,
+    /// A JSON object.
+    pub payload: Bytes,
+    /// How far it is.
+    pub keeping: Keeping,
+}
+
+impl Kept {
+    /// Whether this is what it asks for, white space apart.
+    fn asks_for(&self, action: &str, payload: &[u8]) -> bool {
+        let dense = |json: &[u8]| {
+            let mut within_text = false;
+            let mut escaped = false;
+            let mut dense = Vec::with_capacity(json.len());
+            for byte in json {
+                if within_text || !byte.is_ascii_whitespace() {
+                    dense.push(*byte);
+                }
+                within_text ^= *byte == b'"' && !escaped;
+                escaped = within_text && *byte == b'\\' && !escaped;
+            }
+            dense
+        };
+        self.action == action && (self.payload == payload || dense(&self.payload) == dense(payload))
+    }
+}
+
 /// How far a kept command is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keeping {
@@ -107,6 +138,17 @@ pub enum CommandError {
     /// The bus is away or closed, or does not carry so much.
     #[error("the command could not be handed over")]
     Bus(#[source] PublishError),
+    /// The key was given to another command: nobody's outcome must be taken for this one's.
+    #[error(
+        "the key {key:?} names another command of the station, {action}, with this or another payload: give each command \
+         a key of its own"
+    )]
+    KeyTaken {
+        /// It.
+        key: ByteString,
+        /// What the other one asks for.
+        action: ByteString,
+    },
     /// The payload is no JSON object, or the action is empty.
     #[error("the command is not well formed: {0}")]
     Malformed(&'static str),
@@ -276,7 +318,7 @@ impl Sent<'_> {
         let kept = self.options.key.is_some() || !self.options.time_to_live.is_zero();
         // The key may have been used before, when the station was there; so this comes before asking where it is.
         if self.options.key.is_some() {
-            match self.inner.locator.kept(self.tenant, self.station, &self.id).await? {
+            match self.kept_before(action, &payload).await? {
                 Some(Keeping::Ended { outcome, frame }) => return Ok(Outcome::of(outcome, &frame, None)),
                 Some(Keeping::UnderWay | Keeping::Fresh) => return self.wait_kept(action, &frame).await,
                 None => {}
@@ -287,7 +329,12 @@ impl Sent<'_> {
             return Ok(Outcome::Offline);
         }
         if kept {
-            match self.inner.locator.keep(self.stored(action, payload)).await? {
+            let keeping = self.inner.locator.keep(self.stored(action, payload.clone())).await?;
+            if keeping != Keeping::Fresh {
+                // Somebody was faster since.
+                self.kept_before(action, &payload).await?;
+            }
+            match keeping {
                 Keeping::Fresh => {}
                 Keeping::UnderWay => return self.wait_kept(action, &frame).await,
                 Keeping::Ended { outcome, frame } => return Ok(Outcome::of(outcome, &frame, None)),
@@ -324,6 +371,16 @@ impl Sent<'_> {
             // The one error after which somebody may have it.
             PublishError::Refused(_) => Ok(Outcome::Unknown),
             other => Err(CommandError::Bus(other)),
+        }
+    }
+
+    /// How far the command of this id is, if there is one: it must be this one.
+    async fn kept_before(&self, action: &str, payload: &[u8]) -> Result<Option<Keeping>, CommandError> {
+        match self.inner.locator.kept(self.tenant, self.station, &self.id).await? {
+            Some(kept) if !kept.asks_for(action, payload) => {
+                Err(CommandError::KeyTaken { key: self.id.clone(), action: kept.action })
+            }
+            kept => Ok(kept.map(|kept| kept.keeping)),
         }
     }
 
@@ -384,6 +441,7 @@ impl Sent<'_> {
             }
             looks += 1;
             let kept = self.inner.locator.kept(self.tenant, self.station, &self.id).await;
+            let kept = kept.map(|kept| kept.map(|kept| kept.keeping));
             if let Ok(Some(Keeping::Ended { outcome, frame })) = kept {
                 return Ok(Outcome::of(outcome, &frame, None));
             }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use switchboard_bus::OutcomeKind;
-use switchboard_bus::command::{Keeping, LocateError, Locator, Stored};
+use switchboard_bus::command::{Keeping, Kept, LocateError, Locator, Stored};
 use switchboard_rpc::StationId;
 
 /// Finds stations, and keeps commands, in a directory. The name of a gateway is that of its inbox.
@@ -63,10 +63,14 @@ impl Locator for Locations {
         tenant: &'a ByteString,
         station: &'a StationId,
         id: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>> {
+    ) -> BoxFuture<'a, Result<Option<Kept>, LocateError>> {
         Box::pin(async move {
             let entry = self.0.outbox_get(&key(tenant, station), id).await.map_err(locate_error)?;
-            Ok(entry.map(|entry| keeping(entry.state)))
+            Ok(entry.map(|entry| Kept {
+                action: entry.action,
+                payload: entry.payload,
+                keeping: keeping(entry.state),
+            }))
         })
     }
 

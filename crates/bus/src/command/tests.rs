@@ -14,11 +14,11 @@ const GATEWAY: &str = "gateway-1";
 struct Places {
     gateway: Mutex<Option<ByteString>>,
     away: Mutex<bool>,
-    kept: Mutex<HashMap<ByteString, Kept>>,
+    kept: Mutex<HashMap<ByteString, Entry>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Entry {
     command: Stored,
     taken: bool,
     ended: Option<(OutcomeKind, Bytes)>,
@@ -58,9 +58,9 @@ impl Locator for Places {
 
     fn keep(&self, command: Stored) -> BoxFuture<'_, Result<Keeping, LocateError>> {
         let mut kept = self.kept.lock().unwrap();
-        let keeping = kept.get(&command.id).map_or(Keeping::Fresh, Kept::keeping);
+        let keeping = kept.get(&command.id).map_or(Keeping::Fresh, Entry::keeping);
         if keeping == Keeping::Fresh {
-            kept.insert(command.id.clone(), Kept { command, taken: false, ended: None });
+            kept.insert(command.id.clone(), Entry { command, taken: false, ended: None });
         }
         self.reply(keeping)
     }
@@ -70,8 +70,12 @@ impl Locator for Places {
         _tenant: &'a ByteString,
         _station: &'a StationId,
         id: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>> {
-        self.reply(self.kept.lock().unwrap().get(id).map(Kept::keeping))
+    ) -> BoxFuture<'a, Result<Option<Kept>, LocateError>> {
+        self.reply(self.kept.lock().unwrap().get(id).map(|one| Kept {
+            action: one.command.action.clone(),
+            payload: one.command.payload.clone(),
+            keeping: one.keeping(),
+        }))
     }
 
     fn withdraw<'a>(
@@ -88,7 +92,7 @@ impl Locator for Places {
     }
 }
 
-impl Kept {
+impl Entry {
     fn keeping(&self) -> Keeping {
         match &self.ended {
             Some((outcome, frame)) => Keeping::Ended { outcome: *outcome, frame: frame.clone() },
@@ -337,6 +341,33 @@ async fn a_key_used_twice_is_one_command_and_both_learn_its_outcome() {
     assert_eq!(setting.send(options).await.unwrap(), expected, "also when the station has gone");
     assert_eq!(setting.gateway.count(), 1);
     assert!(setting.gateway.all()[0].metadata.outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_names_one_command_however_it_is_spaced_and_no_other() {
+    let setting = setting(Places::connected()).await;
+    let options = Options { key: Some("k".into()), ..Options::default() };
+    let answer = async {
+        setting.gateway.wait_for(1).await;
+        setting.places.end("k", OutcomeKind::Answered, r#"[3,"x",{}]"#);
+        setting.tell(OutcomeKind::Answered, r#"[3,"x",{}]"#).await;
+    };
+    let (first, ()) = tokio::join!(setting.send(options.clone()), answer);
+    assert!(matches!(first, Ok(Outcome::Answered(_))), "{first:?}");
+    for (action, payload, is_it) in [
+        ("Reset", "{ \"type\": \"Soft\" }", true),
+        ("Reset", r#"{"type":"Hard"}"#, false),
+        ("Reset", r#"{"type":"So ft"}"#, false),
+        ("Reset", r#"{"type":"Soft","a":"\" "}"#, false),
+        ("ClearCache", r#"{"type":"Soft"}"#, false),
+    ] {
+        let tenant = "default".into();
+        let station = station("CP001");
+        let outcome = setting.commander.command(&tenant, &station, action, payload, options.clone()).await;
+        assert_eq!(outcome.is_ok(), is_it, "{action} {payload}: {outcome:?}");
+        assert!(is_it || matches!(outcome, Err(CommandError::KeyTaken { .. })), "{outcome:?}");
+    }
+    assert_eq!(setting.gateway.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A directory for tests of commands.
 
 use crate::OutcomeKind;
-use crate::command::{Keeping, LocateError, Locator, Stored};
+use crate::command::{Keeping, Kept, LocateError, Locator, Stored};
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use std::fmt;
@@ -34,7 +34,7 @@ impl<F: Fn(&StationId) -> Option<ByteString> + Send + Sync + 'static> Locator fo
         _: &'a ByteString,
         _: &'a StationId,
         _: &'a ByteString,
-    ) -> BoxFuture<'a, Result<Option<Keeping>, LocateError>> {
+    ) -> BoxFuture<'a, Result<Option<Kept>, LocateError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use switchboard_bus::{
     Commander,
-    command::{Options, Outcome as Reported},
+    command::{CommandError, Options, Outcome as Reported},
 };
 use switchboard_central::{Line, Order};
 use switchboard_directory::{Directory, StationKey};
@@ -50,6 +50,9 @@ impl Line for Way {
                 Ok(Reported::Cancelled) => Outcome::Cancelled,
                 Ok(Reported::NotSent) => Outcome::NotSent,
                 Ok(Reported::Unknown) => Outcome::Unknown,
+                // A crash came between an attempt and its outcome, and what is owed is another thing since: nobody
+                // knows whether the station acted on the first.
+                Err(CommandError::KeyTaken { .. }) => Outcome::Unknown,
                 Err(error) => {
                     // Whatever it was, the command went nowhere.
                     tracing::warn!(

@@ -27,6 +27,9 @@ async fn s08_the_same_key_twice_goes_to_the_station_once(engine: Engine) -> Resu
     for sent in [first?, second?, send(&worker, &words).await?] {
         ensure!(sent.code == 0 && sent.stdout.trim() == r#"{"status":"Accepted"}"#, "{sent:?}");
     }
+    // What another command came to is not told as the outcome of one that nobody sent.
+    let other = send(&worker, &["CP1", "Reset", r#"{"type":"Hard"}"#, "--key", "nightly"]).await?;
+    ensure!(other.code == 65 && other.stderr.contains("another command"), "{other:?}");
     // The next command that the station gets is the next one.
     let (sent, obeyed) = tokio::join!(
         send(&worker, &["CP1", "ClearCache"]),

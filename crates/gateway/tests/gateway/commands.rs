@@ -3,7 +3,10 @@
 use crate::support::{Reply, Station, World, id, until, within};
 use bytestring::ByteString;
 use std::time::Duration;
-use switchboard_bus::{Commander, Lane, Outcome, OutcomeKind, Registration, command::Options};
+use switchboard_bus::{
+    Commander, Lane, Outcome, OutcomeKind, Registration,
+    command::{CommandError, Options},
+};
 use switchboard_directory::{Directory as _, OutboxState};
 use tokio::task::JoinHandle;
 
@@ -57,7 +60,7 @@ async fn s07_answered_refused_and_offline() {
     drop(station);
     until("it is gone", || world.gateway.connections() == 0).await;
     assert_eq!(outcome(send(&commander, "ClearCache", Options::default())).await, Outcome::Offline);
-    assert_eq!(world.metric("commands_total{outcome=\"Answered\"}"), 1.0);
+    assert_eq!(world.metric("commands_total{outcome=\"answered\"}"), 1.0);
 }
 
 #[tokio::test]
@@ -127,7 +130,7 @@ async fn s07_busy_when_the_queue_is_full() {
             assert_eq!(outcome(waiting).await, Outcome::Busy);
         }
     }
-    assert_eq!(world.metric("commands_total{outcome=\"Busy\"}"), 1.0);
+    assert_eq!(world.metric("commands_total{outcome=\"busy\"}"), 1.0);
 }
 
 #[tokio::test]
@@ -146,6 +149,27 @@ async fn s08_a_key_goes_to_the_station_once_and_both_callers_get_its_outcome() {
     assert_eq!(outcome(second).await, first);
     assert_eq!(outcome(send(&commander, "ClearCache", keyed)).await, first, "long after");
     // Nothing else came to the station.
+    assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
+}
+
+/// Its outcome would be taken for that of a command that no station ever saw.
+#[tokio::test]
+async fn s08_a_key_of_another_command_is_refused_and_nothing_is_sent() {
+    let world = World::start(|_| {}).await;
+    let _processing = world.obliging().await;
+    let (mut station, commander) = ready(&world).await;
+    let keyed = Options { key: Some("once".into()), ..Options::default() };
+    let first = send(&commander, "ClearCache", keyed.clone());
+    let (call, _) = called(&mut station).await;
+    let tenant = ByteString::from_static("default");
+    let station_id = id("A");
+    let reset = || commander.command(&tenant, &station_id, "Reset", "{}", keyed.clone());
+    let under_way = reset().await;
+    assert!(matches!(under_way, Err(CommandError::KeyTaken { .. })), "{under_way:?}");
+    station.send(&format!(r#"[3,"{call}",{{"status":"Accepted"}}]"#)).await;
+    assert!(matches!(outcome(first).await, Outcome::Answered(_)));
+    let ended = reset().await;
+    assert!(matches!(ended, Err(CommandError::KeyTaken { .. })), "{ended:?}");
     assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
 }
 
