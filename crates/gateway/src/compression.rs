@@ -2,12 +2,12 @@
 //!
 //! The work is done by `switchboard_deflate`, with state that all connections share and none holds.
 
-use crate::{config::Config, socket::Input};
+use crate::{config::Config, metrics::words, socket::Input};
 use bytes::Bytes;
 use bytestring::ByteString;
 use http::{HeaderMap, header};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -162,12 +162,13 @@ struct Refused {
 }
 
 /// Why a compressed message closed its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Why {
     TooBig,
     Invalid,
     NotUtf8,
 }
+words!(Why);
 
 impl Counters {
     /// Makes the handles and registers them.

@@ -118,6 +118,7 @@ impl Gateway {
         let until_ms =
             now_ms.saturating_add(i64::try_from(shared.config.lease.as_millis()).unwrap_or(i64::MAX));
         shared.directory.gateway_lease(&shared.name, until_ms).await.map_err(StartError::Directory)?;
+        shared.begun.cancel();
         let beside = tokio_util::task::TaskTracker::new();
         beside.spawn(housekeeping::keep_lease(Arc::clone(shared), end.clone()));
         beside.spawn(housekeeping::tick(Arc::clone(shared), end.clone()));
@@ -134,6 +135,11 @@ impl Gateway {
         beside.wait().await;
         drop(subscribed);
         Ok(())
+    }
+
+    /// Waits until bus and directory have taken the gateway, which [`serve`](Self::serve) asks them to.
+    pub async fn begun(&self) {
+        self.0.begun.cancelled().await;
     }
 
     /// The name of this gateway on the bus and in the directory.

@@ -2,7 +2,7 @@
 
 use crate::{compression, handshake::Refusal};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -48,7 +48,7 @@ pub(crate) struct Closed {
 }
 
 /// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Cause {
     Station,
     Lost,
@@ -66,7 +66,7 @@ pub(crate) struct Refused {
     pub(crate) reason: RefusedFor,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RefusedFor {
     NotAnUpgrade,
     Malformed,
@@ -87,7 +87,7 @@ pub(crate) struct Ended {
 }
 
 /// What ended a call other than an answer of processing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum By {
     Journal,
     Gateway,
@@ -101,7 +101,7 @@ pub(crate) struct Commanded {
     pub(crate) outcome: CommandOutcome,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CommandOutcome {
     Answered,
     Refused,
@@ -111,6 +111,31 @@ pub(crate) enum CommandOutcome {
     Cancelled,
     NotSent,
     Unknown,
+}
+
+/// Words of a label as they are everywhere else that people read them: `not-sent`.
+macro_rules! words {
+    ($($label:ty),*) => {$(
+        impl prometheus_client::encoding::EncodeLabelValue for $label {
+            fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> std::fmt::Result {
+                std::fmt::Write::write_str(encoder, &$crate::metrics::hyphenated(&format!("{self:?}")))
+            }
+        }
+    )*};
+}
+pub(crate) use words;
+words!(Cause, RefusedFor, By, CommandOutcome);
+
+/// `NotSent` as `not-sent`.
+pub(crate) fn hyphenated(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
 }
 
 impl Metrics {

@@ -32,11 +32,13 @@ use std::{
 use switchboard_bus::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError};
 use switchboard_directory::{Directory, StationKey, password::Verifier};
 use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What all connections of a gateway share.
 pub(crate) struct Shared {
     pub(crate) name: ByteString,
+    /// Cancelled when bus and directory have taken the gateway.
+    pub(crate) begun: CancellationToken,
     pub(crate) config: Config,
     pub(crate) rules: desk::Rules,
     pub(crate) liveness: liveness::Rules,
@@ -95,6 +97,7 @@ impl Shared {
         let now = now();
         Self {
             name,
+            begun: CancellationToken::new(),
             rules: desk::Rules {
                 answer_deadline: config.answer_deadline,
                 beat: config.beat,

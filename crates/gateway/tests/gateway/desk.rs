@@ -145,7 +145,7 @@ async fn s03_silence_instead_of_a_close_if_the_operator_says_so() {
     station.send(r#"[2,"1","StartTransaction",{}]"#).await;
     // The next one has its turn although the first is never answered.
     assert!(station.ask(r#"[2,"2","Authorize",{}]"#).await.starts_with(r#"[4,"2""#));
-    assert_eq!(world.metric("calls_unprocessed_total{by=\"Silence\"}"), 1.0);
+    assert_eq!(world.metric("calls_unprocessed_total{by=\"silence\"}"), 1.0);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn s03_the_journal_is_worked_off_in_order_and_later_keepable_calls_stay_be
     }
     assert_eq!(world.directory.journal_count(None).await.unwrap(), 5);
     // Only the first waited for its deadline; the others went the same way at once.
-    assert_eq!(world.metric("calls_unprocessed_total{by=\"Journal\"}"), 5.0);
+    assert_eq!(world.metric("calls_unprocessed_total{by=\"journal\"}"), 5.0);
     let processing = world.obliging().await;
     within("the journal is empty", async {
         while world.directory.journal_count(None).await.unwrap() > 0 {

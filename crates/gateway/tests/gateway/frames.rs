@@ -100,7 +100,7 @@ async fn f17_compression_without_negotiation_is_named() {
     let (_, payload) = next(&mut socket).await;
     assert_eq!(u16::from_be_bytes([payload[0], payload[1]]), 1002);
     assert!(String::from_utf8_lossy(&payload).contains("compressed"));
-    assert_eq!(world.metric("connections_closed_total{cause=\"Protocol\"}"), 1.0);
+    assert_eq!(world.metric("connections_closed_total{cause=\"protocol\"}"), 1.0);
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn c02_a_station_that_does_not_read_costs_only_itself() {
         slow
     });
     let mut other = world.station("other").await;
-    until("the slow one is gone", || world.metric("connections_closed_total{cause=\"Slow\"}") >= 1.0).await;
+    until("the slow one is gone", || world.metric("connections_closed_total{cause=\"slow\"}") >= 1.0).await;
     assert_eq!(other.ask(r#"[2,"1","Heartbeat",{}]"#).await, r#"[3,"1",{}]"#);
     drop(within("the flood ends", flood).await.unwrap());
 }

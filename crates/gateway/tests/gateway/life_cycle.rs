@@ -35,7 +35,7 @@ async fn l01_the_newest_connection_wins_and_the_old_ones_calls_end_first() {
     assert!(reason.contains("newer"), "{reason}");
     // It had been written, and nobody knows what the station did.
     assert_eq!(within("an outcome", waiting).await.unwrap().unwrap(), Outcome::Unknown);
-    until("the old one is gone", || world.metric("connections_closed_total{cause=\"Replaced\"}") >= 1.0)
+    until("the old one is gone", || world.metric("connections_closed_total{cause=\"replaced\"}") >= 1.0)
         .await;
     // Its late end took nothing from its successor.
     assert_eq!(world.gateway.connections(), 1);
@@ -100,7 +100,7 @@ async fn l02_stations_are_pinged_and_a_silent_one_is_closed() {
         // Reading answers the pings.
         end = station.closed() => panic!("{end:?}"),
         () = until("the silent one is gone", || {
-            world.metric("connections_closed_total{cause=\"Silent\"}") >= 1.0
+            world.metric("connections_closed_total{cause=\"silent\"}") >= 1.0
         }) => {}
     }
     assert_eq!(world.gateway.connections(), 1);
