@@ -44,6 +44,12 @@ impl Nats {
     /// # Errors
     /// When this configuration can never work.
     pub fn connect(connect: Connect) -> Result<Self, ConnectError> {
+        for endpoint in connect.endpoints(switchboard_nats::SCHEMES)? {
+            if let Some((name, _)) = endpoint.query.first() {
+                let reason = format!("{name}= is no parameter of this bus; it has none");
+                return Err(ConnectError::Url { url: endpoint.to_string(), reason });
+            }
+        }
         let line = Line::connect(&connect)?;
         let Connect { namespace, partitions, .. } = connect;
         let subjects = Subjects::new(&namespace, partitions);

@@ -26,8 +26,7 @@ use std::{path::PathBuf, time::Duration};
     name = "switchboard",
     version,
     about = "Keeps the lines to charging stations open and routes their OCPP calls",
-    after_help = "Try it, without any set-up:\n  switchboard run --demo 5\n  switchboard stations\n  switchboard trace --all\n  \
-                  switchboard send DEMO001 RemoteStartTransaction '{\"idTag\":\"A1\"}'",
+    after_help = root_help(),
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 110
@@ -66,11 +65,11 @@ pub(crate) enum Do {
     #[command(
         after_help = "Examples:\n  switchboard worker --bus nats://127.0.0.1:4222 --directory postgres://switchboard@127.0.0.1/switchboard\n      \
         on this machine, with its books in the data directory\n  \
-        switchboard worker --bus nats://a:4222,nats://b:4222 --directory postgres://db/switchboard --database postgres://db/books\n      \
+        switchboard worker --bus nats://a:4222,nats://b:4222 --directory postgres://switchboard@db/switchboard --database postgres://switchboard@db/books\n      \
         any number of them, which share their books\n  \
         switchboard worker --config /etc/switchboard.toml --admin-listen 127.0.0.1:8183\n      \
         beside a gateway on one machine: each has an admin port\n  \
-        switchboard worker --bus http://127.0.0.1:8090/ocpp --directory postgres://127.0.0.1/switchboard\n      \
+        switchboard worker --bus http://127.0.0.1:8090/ocpp --directory postgres://switchboard@127.0.0.1/switchboard\n      \
         as an HTTP function; the gateway has --bus 'http://127.0.0.1:8090/ocpp?idempotent=true&health=/ocpp'\n\n\
         Workers come and go as they like: what one had in hand is handed to another, and has its effect once. What is away at\n\
         the start is waited for; /readyz of the admin port says what."
@@ -228,6 +227,9 @@ pub(crate) struct Cancel {
     pub(crate) station: String,
     /// The key that the command was sent with
     pub(crate) key: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// List, register or remove stations.
@@ -459,6 +461,14 @@ fn parse_schedule_limit(text: &str) -> Result<(f64, &'static str), String> {
     (fine && amount >= 0.0).then_some((rounded / 10.0, unit)).ok_or_else(|| {
         "the limit must be 0 or more, with at most one digit after the point in A or W".to_owned()
     })
+}
+
+fn root_help() -> String {
+    format!(
+        "Try it, without any set-up:\n  switchboard run --demo 5\n  switchboard stations\n  switchboard trace --all\n  \
+         switchboard send DEMO001 RemoteStartTransaction '{{\"idTag\":\"A1\"}}'\n\n{}",
+        Exit::help()
+    )
 }
 
 fn send_help() -> String {

@@ -65,7 +65,12 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
     {
         return commands::check_config::print_reference();
     }
-    let resolved = load(config, flags)?;
+    let resolved = match (load(config, flags), &command) {
+        (Err(failure), Do::CheckConfig(command)) => {
+            return commands::check_config::check_config(command, Err(failure));
+        }
+        (loaded, _) => loaded?,
+    };
     match command {
         Do::Run => run::run(Role::Run, able(Role::Run, resolved)?),
         Do::Gateway => run::run(Role::Gateway, able(Role::Gateway, resolved)?),
@@ -95,7 +100,7 @@ fn perform(arguments: Arguments, flags: Flags) -> Result<Exit, Failure> {
         Do::Alarms(command) => on_one_thread(commands::events::alarms(command, &resolved.settings)),
         Do::Salvage(command) => commands::salvage::salvage(&command, &resolved.settings),
         Do::Simulate(command) => commands::simulate::simulate(&command, &resolved.settings),
-        Do::CheckConfig(command) => commands::check_config::check_config(&command, &resolved),
+        Do::CheckConfig(command) => commands::check_config::check_config(&command, Ok(resolved)),
     }
 }
 

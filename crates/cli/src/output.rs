@@ -54,9 +54,13 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The text without what could steer the terminal: what a station sends is shown, never obeyed.
+/// The text without what could steer the terminal: what a station sends is shown, never obeyed. Marks that turn the
+/// direction of writing would show a line's end before its beginning.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    let turns =
+        |one| matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |one: char| one.is_control() || turns(one) || matches!(one, '\u{2028}' | '\u{2029}');
+    text.chars().map(|one| if steers(one) { '\u{fffd}' } else { one }).collect()
 }
 
 #[cfg(test)]
@@ -72,5 +76,6 @@ mod tests {
     #[test]
     fn a_station_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable("\u{202e}001PC \u{2067}x"), "\u{fffd}001PC \u{fffd}x");
     }
 }

@@ -359,6 +359,64 @@ async fn a_station_of_2_1_is_offered_what_is_answered_unless_the_operator_says_o
     Ok(())
 }
 
+/// Whoever rolls a file out asks `check-config`, and not the process that then does not start.
+#[tokio::test]
+async fn check_config_names_what_drivers_would_refuse() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let postgres = "postgres://user@127.0.0.1:1/switchboard";
+    for (bus, directory, more, expected) in [
+        ("nats://127.0.0.1:1?mode=bare", postgres, &[][..], &["bus"][..]),
+        ("mqtt://127.0.0.1:1?mode=raw", postgres, &[], &["bus"]),
+        ("amqp://127.0.0.1:1?frames=1", postgres, &[], &["bus"]),
+        ("http://127.0.0.1:1?health=x", postgres, &[], &["bus"]),
+        ("tls://127.0.0.1:1", postgres, &["--bus-certificate-file", "none.pem"], &["bus"]),
+        ("tls://127.0.0.1:1", postgres, &["--bus-ca-file", "none.pem"], &["bus"]),
+        ("nats://127.0.0.1:1", "postgres://127.0.0.1:1/nobody", &[], &["directory"]),
+        ("nats://127.0.0.1:1", postgres, &["--database", "postgres://127.0.0.1:1/nobody"], &["database"]),
+        ("nats://127.0.0.1:1", postgres, &["--database", postgres], &[]),
+    ] {
+        let mut arguments = vec!["check-config", "--json", "--bus", bus, "--directory", directory];
+        arguments.extend(more);
+        let (code, text, _) = ran(folder.path(), &arguments).await?;
+        let said: Value = serde_json::from_str(&text)?;
+        let places: Vec<&str> =
+            said["faults"].as_array().into_iter().flatten().filter_map(|one| one["place"].as_str()).collect();
+        let exit = if expected.is_empty() { 0 } else { 64 };
+        assert_eq!((places.as_slice(), code), (expected, exit), "{bus} {directory} {more:?}: {text}");
+    }
+    let (code, text, _) = ran(folder.path(), &["check-config", "--json", "--listen", "nowhere"]).await?;
+    let said: Value = serde_json::from_str(&text)?;
+    assert_eq!((code, &said["faults"][0]["place"]), (64, &json!("--listen")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_exit_codes_are_where_the_documents_say() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (code, text, _) = ran(folder.path(), &["--help"]).await?;
+    assert!(
+        code == 0 && text.contains("Exit codes:") && text.contains("130  run: stopped at once"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_of_bytes_is_refused_with_what_to_do_and_a_short_one_is_told_so() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut adding = switchboard(folder.path(), &["stations", "add", "CP1", "--password-stdin"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    adding.stdin.take().context("no standard input")?.write_all(b"sixteen or more \xff\n").await?;
+    let ended = adding.wait_with_output().await?;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.code() == Some(65) && said.contains("hexadecimal"), "{said}");
+    let (code, _, said) = ran(folder.path(), &["stations", "add", "CP1", "--password", "short"]).await?;
+    assert!(code == 0 && said.contains("can be guessed"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_admin_port_tells_health_and_metrics() -> Result<()> {
     let server = Switchboard::start(BINARY, &["--demo", "1"]).await?;
@@ -372,6 +430,7 @@ async fn the_admin_port_tells_health_and_metrics() -> Result<()> {
     .await?;
     assert!(metrics.contains("switchboard_gateway_") && metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(!metrics.contains("DEMO001"), "a station's id is never a label");
+    assert!(metrics.contains("process_resident_memory_bytes "), "{metrics}");
     Ok(())
 }
 

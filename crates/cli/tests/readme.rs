@@ -52,6 +52,53 @@ async fn the_five_minutes_of_the_readme_are_as_it_says() -> Result<()> {
     Ok(())
 }
 
+/// What a process would refuse at its start, no document may show. Whether servers are there is not asked.
+#[tokio::test]
+async fn the_processes_that_documents_and_help_begin_have_what_they_need() -> Result<()> {
+    let mut texts = Vec::new();
+    for file in ["README.md", "docs/operating.md", "examples/foreign/README.md"] {
+        texts.push(fs::read_to_string(tools::root().join(file))?);
+    }
+    for role in ["run", "gateway", "worker"] {
+        let help = Command::new(BINARY).args([role, "--help"]).output().await?;
+        texts.push(String::from_utf8(help.stdout)?);
+    }
+    let folder = tempfile::tempdir()?;
+    let mut shown = 0;
+    for text in &texts {
+        let mut exported: Vec<(&str, String)> = Vec::new();
+        for line in text.lines() {
+            if let Some((name, value)) = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+                let known = exported.iter().find(|(known, _)| value.strip_prefix('$') == Some(known));
+                let value = known.map_or_else(|| value.to_owned(), |(_, value)| value.clone());
+                exported.push((name, value));
+            }
+            let line = line.trim_start();
+            let Some(rest) = line.strip_prefix("$ ").unwrap_or(line).strip_prefix("switchboard ") else {
+                continue;
+            };
+            let mut words = rest.split_whitespace();
+            let Some(role @ ("run" | "gateway" | "worker")) = words.next() else { continue };
+            let flags: Vec<&str> = words.collect();
+            // Of a file that is the reader's.
+            if !flags.first().is_some_and(|flag| flag.starts_with("--")) || flags.contains(&"--config") {
+                continue;
+            }
+            let mut command = Command::new(BINARY);
+            command.args(["check-config", "--role", role]).args(&flags).current_dir(folder.path());
+            let checked = command.envs(exported.iter().cloned()).output().await?;
+            ensure!(
+                checked.status.success(),
+                "switchboard {rest}: {}",
+                String::from_utf8_lossy(&checked.stderr)
+            );
+            shown += 1;
+        }
+    }
+    ensure!(shown >= 9, "only {shown} were found");
+    Ok(())
+}
+
 /// `trace` goes on for ever; that it begins is enough.
 async fn traces(server: &Switchboard, arguments: &[&str]) -> Result<()> {
     let mut child = Command::new(BINARY)

@@ -123,13 +123,21 @@ async fn list(target: &Target, as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// OCPP 2.x wants as many characters in a password, 1.6 twenty bytes.
+const PASSWORD_USUAL_MIN: usize = 16;
+
 async fn add(target: &Target, add: AddStation) -> Result<Exit, Failure> {
     let mut generated = false;
     let password = if add.no_password {
         None
     } else if add.password_stdin {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line)?;
+        let mut line = Vec::new();
+        std::io::stdin().lock().read_until(b'\n', &mut line)?;
+        let line = String::from_utf8(line).map_err(|_| {
+            let what = "the password is not UTF-8; one of bytes is given as hexadecimal digits, and the station may \
+                        send either";
+            Failure::new(Exit::Data, what)
+        })?;
         Some(line.trim_end_matches(['\r', '\n']).to_owned())
     } else if let Some(password) = add.password {
         Some(password)
@@ -142,6 +150,11 @@ async fn add(target: &Target, add: AddStation) -> Result<Exit, Failure> {
             Exit::Data,
             "the password is empty; --no-password lets a station in without one",
         ));
+    }
+    if password.as_ref().is_some_and(|password| password.chars().count() < PASSWORD_USUAL_MIN) {
+        output::note(format!(
+            "the password has fewer than the {PASSWORD_USUAL_MIN} characters that OCPP wants, and can be guessed"
+        ))?;
     }
     match target {
         Target::Process(client) => {

@@ -162,7 +162,8 @@ pub(super) async fn agree(
 /// How workers share the calls of a namespace: any takes any. The other way is to own partitions.
 const SHARED: &str = "shared";
 
-fn server(settings: &Settings) -> Result<Opened, Failure> {
+/// One at a server, which need not be there yet.
+pub(super) fn server(settings: &Settings) -> Result<Opened, Failure> {
     let place = settings.directory_place();
     let directory: Arc<dyn Directory> = match &place {
         DirectoryPlace::Postgres(urls) => {

@@ -14,13 +14,17 @@ mod limits;
 mod line;
 mod listen;
 mod ports;
+mod process;
 mod processing;
 mod readiness;
+mod rehearse;
 mod serve;
 pub(crate) mod signals;
 mod stations;
 pub(crate) mod store;
 pub(crate) mod trace;
+
+pub(crate) use rehearse::rehearse;
 
 use crate::{
     exit::{Exit, Failure},
@@ -219,12 +223,13 @@ impl Running {
         }
         let ground = Ground { role, settings, name, data_dir, bus, directory, directory_id, readiness };
         let mut registry = Registry::default();
+        process::register(&mut registry);
         let mut processing = match books {
             Some(books) => Some(Processing::start(&ground, books, &mut registry).await?),
             None => None,
         };
         let stations = match bound.stations {
-            Some(listener) => Some(Stations::start(&ground, listener, &mut registry)?),
+            Some(listener) => Some(Stations::start(&ground, listener, &mut registry).await?),
             None => None,
         };
         let Ground { settings, name, data_dir, bus, directory, readiness, .. } = ground;

@@ -30,10 +30,9 @@ pub(super) struct Processing {
     _company: Option<Subscribed>,
 }
 
-/// Opens the books.
-pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> {
-    let mut config = settings.central.clone();
-    config.database = match settings.database_place() {
+/// Where the books are, and as whom they are reached.
+pub(super) fn books(settings: &Settings) -> Database {
+    match settings.database_place() {
         DatabasePlace::Sqlite(path) => Database::Sqlite { path },
         DatabasePlace::Postgres(urls) => {
             let access = &settings.database_access;
@@ -48,7 +47,13 @@ pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> 
             };
             Database::Postgres(urls.into_iter().map(address).collect())
         }
-    };
+    }
+}
+
+/// Opens the books.
+pub(super) async fn open_books(settings: &Settings) -> Result<Central, Failure> {
+    let mut config = settings.central.clone();
+    config.database = books(settings);
     let opened = tokio::task::spawn_blocking(move || Central::open(config)).await;
     let opened = opened.context("the books cannot be opened")?;
     opened.map_err(|error| {

@@ -12,8 +12,9 @@ use std::{
     path::Path,
     sync::Arc,
 };
+use switchboard_bus::SubscribeError;
 use switchboard_directory::Directory;
-use switchboard_gateway::{Gateway, UnknownStations};
+use switchboard_gateway::{Gateway, StartError, UnknownStations};
 use switchboard_trace::Trace;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,7 @@ pub(super) async fn refuse_to_be_open(settings: &Settings, directory: &dyn Direc
 
 impl Stations {
     /// Begins to serve stations.
-    pub(super) fn start(
+    pub(super) async fn start(
         ground: &Ground,
         listener: TcpListener,
         registry: &mut Registry,
@@ -83,8 +84,14 @@ impl Stations {
         });
         let (stop, failed) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, failing) = (stop.clone(), failed.clone());
+        let serving = gateway.clone();
+        let mut serving = Box::pin(async move { serving.serve(listener, stopped).await });
+        tokio::select! {
+            ended = &mut serving => ended.map_err(|error| not_taken(name, error))?,
+            () = gateway.begun() => {}
+        }
         let task = tokio::spawn(async move {
-            if let Err(error) = gateway.serve(listener, stopped).await {
+            if let Err(error) = serving.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the gateway has failed");
                 failing.cancel();
             }
@@ -108,6 +115,20 @@ impl Stations {
         self.served.stop().await;
         self.trace
     }
+}
+
+/// Why the gateway cannot begin, and what to do.
+fn not_taken(name: &str, error: StartError) -> Failure {
+    if matches!(error, StartError::Subscribe(SubscribeError::InboxTaken(_))) {
+        return Failure::new(
+            Exit::Unreachable,
+            format!(
+                "another gateway of the name {name} is on the bus: give this one another --gateway-id, or none, or stop \
+                 that one"
+            ),
+        );
+    }
+    anyhow::Error::from(error).context("the gateway cannot start").into()
 }
 
 /// The folder into which one gateway writes.

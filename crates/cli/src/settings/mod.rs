@@ -180,6 +180,29 @@ impl Settings {
                 format!("is for a bus over http:// only, and the bus is {}: leave it away", self.bus),
             ));
         }
+        if good("gateway.ping_interval")
+            && good("gateway.silence_max")
+            && self.gateway.silence_max <= self.gateway.ping_interval
+        {
+            faults.push(Fault::new(
+                "gateway.silence_max",
+                format!(
+                    "must be longer than gateway.ping_interval ({:?}), or stations that have nothing to say are closed \
+                     before they are asked; three times as long is usual",
+                    self.gateway.ping_interval
+                ),
+            ));
+        }
+        if good("gateway.versions")
+            && good("gateway.assume_version")
+            && let Some(assumed) = self.gateway.assume_version
+            && !self.gateway.versions.contains(&assumed)
+        {
+            faults.push(Fault::new(
+                "gateway.assume_version",
+                format!("OCPP {assumed} is not among gateway.versions: add it there, or assume another"),
+            ));
+        }
         let listeners = [
             ("listen", Some(self.listen)),
             ("api.listen", Some(self.api_listen)),

@@ -370,6 +370,20 @@ mod tests {
                 vec![],
             ),
             (
+                "silent before it was asked",
+                "",
+                vec![],
+                vec![("gateway.ping_interval", "1m"), ("gateway.silence_max", "10s")],
+                vec!["gateway.silence_max: must be longer than gateway.ping_interval (60s)"],
+            ),
+            (
+                "a version that is off is assumed",
+                "[gateway]\nversions = [\"1.6\"]\nassume_version = \"2.0.1\"",
+                vec![],
+                vec![],
+                vec!["gateway.assume_version: OCPP 2.0.1 is not among gateway.versions"],
+            ),
+            (
                 "two listeners on one port",
                 "",
                 vec![],

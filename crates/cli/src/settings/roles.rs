@@ -41,7 +41,11 @@ impl Role {
 impl Settings {
     /// The roles that these settings can be meant for.
     pub(crate) fn roles(&self) -> &'static [Role] {
-        if self.bus == BusPlace::Embedded { &[Role::Run] } else { &[Role::Gateway, Role::Worker] }
+        match &self.bus {
+            BusPlace::Embedded => &[Role::Run],
+            bare if bare.is_bare() => &[Role::Gateway],
+            _ => &[Role::Gateway, Role::Worker],
+        }
     }
 
     /// Where the directory is.
@@ -80,7 +84,8 @@ impl Settings {
                     "directory",
                     format!(
                         "must be set for switchboard {word}, to the same for all gateways and workers, for example \
-                         postgres://127.0.0.1/switchboard; what is in the data directory belongs to one process{}",
+                         postgres://USER:PASSWORD@127.0.0.1/switchboard; what is in the data directory belongs to one \
+                         process{}",
                         // A default would let a second gateway begin that knows nothing of the first.
                         match role {
                             Role::Gateway =>
@@ -90,6 +95,16 @@ impl Settings {
                     ),
                 );
             }
+        }
+        if role.has_processing() && self.bus.is_bare() {
+            fault(
+                "bus",
+                format!(
+                    "{} carries frames without envelopes, for a gateway and functions of others: no worker of ours can \
+                     listen there. Leave mode=bare away, or start switchboard gateway only",
+                    self.bus
+                ),
+            );
         }
         if role == Role::Worker
             && let Some(place @ DirectoryPlace::Sqlite(_)) = &self.directory
@@ -171,6 +186,13 @@ mod tests {
                 none,
             ),
             ("no disk for commands", Role::Worker, &[nats, ("directory", "nats://a/B")], &["directory"]),
+            ("functions of others", Role::Gateway, &[("bus", "mqtt://a?mode=bare"), postgres], none),
+            (
+                "ours among functions of others",
+                Role::Worker,
+                &[("bus", "mqtt://a?mode=bare"), postgres],
+                &["bus"],
+            ),
             ("a function", Role::Worker, &[("bus", "http://127.0.0.1:8090/ocpp"), postgres], none),
             (
                 "a function that anybody reaches",

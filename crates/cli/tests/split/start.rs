@@ -149,6 +149,15 @@ async fn what_cannot_work_together_ends_with_what_to_do() -> Result<()> {
     );
     drop(first);
 
+    // A second gateway of one name. The first is not disturbed.
+    let named = place.gateway(&["--gateway-id", "twin"]).await?;
+    let mut twin = Switchboard::begin(BINARY, "gateway", &place.arguments(&["--gateway-id", "twin"]))?;
+    let (code, log) = (twin.ended().await?, twin.log());
+    ensure!(code == Some(69) && log.contains("another --gateway-id"), "{code:?} {log}");
+    ensure!(!log.contains("is running"), "it never ran, and says so: {log}");
+    ensure!(http::get(named.admin(), "/readyz").await?.0 == 200, "{}", named.log());
+    drop(named);
+
     // A second worker with books of its own.
     let worker = place.worker(&[]).await?;
     let mut second = Switchboard::begin(BINARY, "worker", &place.arguments(&[]))?;
