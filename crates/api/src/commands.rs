@@ -1,5 +1,6 @@
 //! `POST /v1/stations/{id}/commands`: one command, and its true outcome.
 
+use crate::parts::Path;
 use crate::{
     State,
     judge::{faults, judge},
@@ -9,7 +10,7 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State as FromState},
+    extract::State as FromState,
     http::{HeaderMap, StatusCode},
 };
 use bytestring::ByteString;

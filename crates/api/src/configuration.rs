@@ -1,11 +1,12 @@
 //! `/v1/stations/{id}/configuration`: what a station shall be set to, and what it reports; `/v1/configuration`: what all
 //! shall be set to.
 
+use crate::parts::Path;
 use crate::{State, problem::Problem, stations::station_id, time};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State as FromState},
+    extract::State as FromState,
     http::HeaderMap,
     routing::{get, post},
 };

@@ -1,10 +1,8 @@
 //! `GET /v1/duties`: what is owed to stations, and what became of it.
 
+use crate::parts::Query;
 use crate::{State, problem::Problem, time};
-use axum::{
-    Json,
-    extract::{Query, State as FromState},
-};
+use axum::{Json, extract::State as FromState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard_central::Duty;

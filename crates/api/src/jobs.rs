@@ -1,10 +1,11 @@
 //! What an operator asks of a station: `/v1/firmware`, `/v1/logs`, `/v1/reservations` and profiles.
 
+use crate::parts::{Path, Query};
 use crate::{State, json_body, problem::Problem, stations::station_id};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State as FromState},
+    extract::State as FromState,
     http::HeaderMap,
     routing::{delete, get, post},
 };

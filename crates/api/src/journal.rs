@@ -1,11 +1,8 @@
 //! `/v1/journal`: calls that were answered before they were processed, and those of them that processing refused.
 
+use crate::parts::{Path, Query};
 use crate::{State, problem::Problem, time};
-use axum::{
-    Json,
-    extract::{Path, Query, State as FromState},
-    http::StatusCode,
-};
+use axum::{Json, extract::State as FromState, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use switchboard_directory::RefusedEntry;
 

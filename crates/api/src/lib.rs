@@ -13,6 +13,7 @@ mod guard;
 mod jobs;
 mod journal;
 mod judge;
+mod parts;
 mod policy;
 mod problem;
 mod reports;

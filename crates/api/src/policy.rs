@@ -1,12 +1,8 @@
 //! `/v1/stations/{id}/policy`: how a station's BootNotifications are answered (L08).
 
+use crate::parts::Path;
 use crate::{State, problem::Problem, stations::station_id};
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, State as FromState},
-    http::HeaderMap,
-};
+use axum::{Json, body::Bytes, extract::State as FromState, http::HeaderMap};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchboard_bus::command::Options;

@@ -1,10 +1,11 @@
 //! What stations tell: reports, the device model, events and alarms.
 
+use crate::parts::{Path, Query};
 use crate::{State, json_body, problem::Problem, stations::station_id, time, transactions::moment};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State as FromState},
+    extract::State as FromState,
     http::{HeaderMap, StatusCode},
     routing::get,
 };

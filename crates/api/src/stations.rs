@@ -1,10 +1,11 @@
 //! `/v1/stations`: who there is, and the register of accounts.
 
+use crate::parts::{Path, Query};
 use crate::{State, problem::Problem, time};
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, Query, State as FromState},
+    extract::State as FromState,
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};

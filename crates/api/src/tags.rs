@@ -1,5 +1,6 @@
 //! `/v1/tags`: who may charge, and the lists of them that stations keep.
 
+use crate::parts::{Path, Query};
 use crate::{
     State,
     problem::{Place, Problem},
@@ -9,7 +10,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State as FromState},
+    extract::{DefaultBodyLimit, State as FromState},
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };

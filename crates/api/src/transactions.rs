@@ -1,12 +1,8 @@
 //! `/v1/transactions`: what the books know of transactions.
 
+use crate::parts::{Path, Query};
 use crate::{State, problem::Problem, stations::station_id, time};
-use axum::{
-    Json, Router,
-    extract::{Path, Query, State as FromState},
-    http::StatusCode,
-    routing::get,
-};
+use axum::{Json, Router, extract::State as FromState, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use switchboard_central::{

@@ -1,10 +1,11 @@
 //! `POST /v1/stations/{id}/trigger` and `GET /v1/stations/{id}/schedule`: questions that are only worth asking now.
 
+use crate::parts::{Path, Query};
 use crate::{State, commands::name, json_body, problem::Problem, stations::station_id};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State as FromState},
+    extract::State as FromState,
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };

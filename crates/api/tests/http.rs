@@ -105,6 +105,9 @@ async fn what_is_wrong_with_a_request_is_told_as_json() {
     for (name, method, path, body, status, error) in [
         ("nowhere", "GET", "/v1/nothing", None, 404, "unknown_path"),
         ("another method", "PUT", "/v1/stations", None, 405, "unknown_method"),
+        ("no number in the query", "GET", "/v1/stations?limit=x", None, 400, "invalid_query"),
+        ("no number in the path", "DELETE", "/v1/journal/x", None, 400, "invalid_path"),
+        ("no text in the path", "GET", "/v1/stations/%FF", None, 400, "invalid_path"),
         ("no body", "POST", "/v1/stations", None, 400, "invalid_body"),
         (
             "unknown member",
