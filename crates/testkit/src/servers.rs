@@ -118,6 +118,10 @@ impl Server {
         self.signal(Signal::STOP)?;
         for pid in self.descendants() {
             kill_process(pid, Signal::STOP).unwrap_or_default();
+            wait_until_frozen(pid);
+        }
+        if let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            wait_until_frozen(pid);
         }
         Ok(())
     }
@@ -228,9 +232,31 @@ impl Drop for Server {
     }
 }
 
+/// Waits until each thread of a process that was told to stop has done so: one that is on a core when the signal is sent
+/// goes on for a moment.
+pub(crate) fn wait_until_frozen(pid: Pid) {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < wait::DEADLINE {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return };
+        let moves = |thread: &std::fs::DirEntry| {
+            state(&thread.path().join("stat"))
+                .is_some_and(|(state, _)| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+        };
+        if !threads.flatten().any(|thread| moves(&thread)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The state of a process and its parent.
 fn parent(pid: i32) -> Option<(char, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    state(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+/// The state and the parent that a file of the kernel tells of a process or thread.
+fn state(file: &Path) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(file).ok()?;
     // The name comes in brackets and may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();

@@ -1,6 +1,6 @@
 //! The real server as a process of its own, on free ports and a folder of its own.
 
-use crate::{http, wait};
+use crate::{http, servers::wait_until_frozen, wait};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
@@ -243,7 +243,9 @@ impl Switchboard {
     /// # Errors
     /// It does not run.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        wait_until_frozen(self.process()?);
+        Ok(())
     }
 
     /// Lets it go on.
@@ -255,10 +257,13 @@ impl Switchboard {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.child.id().context("it has ended already")?;
         // Not by `kill`: a small system has no such program.
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process")?;
-        kill_process(pid, signal).context("cannot signal the server")
+        kill_process(self.process()?, signal).context("cannot signal the server")
+    }
+
+    fn process(&self) -> Result<Pid> {
+        let pid = self.child.id().context("it has ended already")?;
+        i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process")
     }
 
     /// The value of a metric, by its whole name with labels; zero if it is not there.
