@@ -212,12 +212,12 @@ async fn v06_a_handler_that_fails_shows_nothing_of_its_inside() -> Result<()> {
     // Somebody has been at the books.
     let books = rusqlite::Connection::open(server.data_dir().join("central.db"))?;
     books.busy_timeout(Duration::from_secs(10))?;
-    books.execute_batch("ALTER TABLE station RENAME TO gone")?;
+    books.execute_batch("ALTER TABLE token RENAME TO gone")?;
     drop(books);
-    let answer = line.ask(r#"[2,"1","DataTransfer",{"vendorId":"V"}]"#).await?;
+    let answer = line.ask(r#"[2,"1","Authorize",{"idTag":"V"}]"#).await?;
     assert_eq!((&answer[0], &answer[1], &answer[2]), (&json!(4), &json!("1"), &json!("InternalError")));
     let text = answer.to_string().to_lowercase();
-    for inside in ["sql", "table", "station", "gone", "panick", ".rs", "database", "V\""] {
+    for inside in ["sql", "table", "token", "gone", "panick", ".rs", "database", "V\""] {
         ensure!(!text.contains(inside), "{answer}");
     }
     assert_eq!(answer[4], json!({}));

@@ -200,6 +200,8 @@ impl Cell {
             Fault::WorkersAway(seconds) if seconds >= 25 => allowed.deadlines(),
             // On any other bus it is handed over again.
             Fault::WorkerKill if bus != Bus::Bare => allowed.gap_max = Some(Duration::from_millis(1500)),
+            // RabbitMQ itself needs about as long to begin as an answer may take, and longer on a busy machine.
+            Fault::BrokerRestart | Fault::BrokerKill if bus == Bus::Amqp => allowed.deadlines(),
             _ => {}
         }
         if bus == Bus::Bare {
