@@ -115,6 +115,12 @@ impl Heads {
         self.kinds.is_some()
     }
 
+    /// How much of the present frame is still to come, its mask included. A codec knows no length before it has the mask too.
+    #[must_use]
+    pub const fn to_come(&self) -> u64 {
+        self.pass
+    }
+
     /// Whether what went by ends with a message, so that nothing of another is under way.
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {

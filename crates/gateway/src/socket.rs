@@ -129,9 +129,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             Ok(Message::Pong(_)) => Input::Pong,
             Ok(Message::Close(frame)) => Input::Closed { code: frame.map(|frame| frame.code.into()) },
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.is_told_too_much() {
+                    return Poll::Ready(TOO_BIG);
+                }
+                return Poll::Pending;
+            }
             Err(error) => self.broken(&error),
         })
+    }
+
+    /// Whether the head of a frame has come, though not its mask, and its length alone says that it is too long.
+    fn is_told_too_much(&self) -> bool {
+        let most = self.config.max_frame_size.map_or(u64::MAX, |most| most as u64).saturating_add(MASK_BYTES);
+        self.web.get_ref().inner.as_ref().is_some_and(|inner| inner.heads.to_come() > most)
     }
 
     /// What a message is that the codec has put together: a compressed one, or `plain`.
@@ -300,6 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 pub(crate) struct Lost;
 
 const NOT_UTF8: Input = Input::Broken { code: close::NOT_UTF8, reason: "text is not UTF-8" };
+const MASK_BYTES: u64 = 4;
 const TOO_BIG: Input = Input::Broken { code: close::TOO_BIG, reason: "message too big" };
 /// Bytes that may come out of compressed messages in one turn of the task, before others have theirs.
 const INFLATED_MAX: usize = 256 * 1024;
@@ -430,6 +442,7 @@ mod tests {
         for (name, bytes, expected) in [
             ("not UTF-8", frame(0x81, b"\xff"), 1007),
             ("UTF-8 cut", frame(0x81, b"\xc3"), 1007),
+            ("too big by its length alone", big[..10].to_vec(), 1009),
             ("too big", big, 1009),
             ("too big in fragments", fragments, 1009),
             ("compressed", frame(0xc1, b"x"), 1002),

@@ -42,11 +42,13 @@ async fn a_line_that_is_cut_loses_nothing_and_doubles_nothing() {
             }
         }
     }));
+    let cuts = std::cell::Cell::new(0);
     let cutting = async {
         let mut pause = Duration::from_millis(120);
         loop {
             tokio::time::sleep(pause).await;
             proxy.cut();
+            cuts.set(cuts.get() + 1);
             // A slow machine needs longer for a connection and what is to be done on it.
             pause = pause.mul_f64(1.1);
         }
@@ -56,6 +58,7 @@ async fn a_line_that_is_cut_loses_nothing_and_doubles_nothing() {
         _ = appending => {}
         () = cutting => {}
     }
+    assert!(cuts.get() > 0, "it was never cut");
     for station in 0..6 {
         let read = directory.journal_read(Some(&key(&format!("CP{station}"))), 0, 1000).await.unwrap();
         assert!(read.iter().map(|entry| entry.seq).eq(0..40), "{station}");

@@ -98,6 +98,8 @@ pub struct Cell {
     pub fault: Fault,
 }
 
+/// What lasts so long may take calls past their deadlines, 30 s, once everybody has found the way back.
+const LONG: Duration = Duration::from_secs(21);
 /// How long lines stay cut or held.
 pub(super) const BROKEN: Duration = Duration::from_secs(8);
 /// How long they are slow.
@@ -189,11 +191,11 @@ impl Cell {
     /// Whether it is promised how long a call may wait for its answer.
     #[must_use]
     pub fn is_measured(&self, bus: Bus) -> bool {
-        self.allowed(bus).gap_max.is_some()
+        self.allowed(bus, Duration::ZERO).gap_max.is_some()
     }
 
-    /// What may come of it on a bus; everything else may not.
-    pub(super) fn allowed(&self, bus: Bus) -> Allowed {
+    /// What may come of it on a bus where it lasted so long; everything else may not.
+    pub(super) fn allowed(&self, bus: Bus, lasted: Duration) -> Allowed {
         let mut allowed = Allowed::default();
         match self.fault {
             Fault::GatewayKill => allowed.closed.push(ABNORMAL),
@@ -201,7 +203,7 @@ impl Cell {
             // On any other bus it is handed over again.
             Fault::WorkerKill if bus != Bus::Bare => allowed.gap_max = Some(Duration::from_millis(1500)),
             // RabbitMQ itself needs about as long to begin as an answer may take, and longer on a busy machine.
-            Fault::BrokerRestart | Fault::BrokerKill if bus == Bus::Amqp => allowed.deadlines(),
+            Fault::BrokerRestart | Fault::BrokerKill if lasted >= LONG => allowed.deadlines(),
             _ => {}
         }
         if bus == Bus::Bare {

@@ -17,6 +17,8 @@ pub struct Findings {
     answers: u64,
     transactions: usize,
     commands: usize,
+    /// How long what befell them lasted.
+    lasted: Duration,
     /// Answers a second, from the fault on.
     rate: f64,
     /// How many connections ended, by close code.
@@ -51,7 +53,7 @@ impl Findings {
         judged: &Judged,
         audit: &Audit,
         unfinished: usize,
-        rate: f64,
+        (lasted, rate): (Duration, f64),
     ) -> Self {
         let mut examples = Vec::new();
         let mut show = |what: &str, all: &[String]| {
@@ -76,6 +78,7 @@ impl Findings {
             answers: tally.answers,
             transactions: audit.transactions,
             commands: judged.sent,
+            lasted,
             rate,
             closed: tally.closed.clone(),
             lost: audit.lost.len() as u64 + tally.unanswered + unfinished as u64,
@@ -134,7 +137,7 @@ impl Findings {
     }
 
     fn allowed(&self) -> Allowed {
-        self.plan.cell.allowed(self.plan.bus)
+        self.plan.cell.allowed(self.plan.bus, self.lasted)
     }
 
     /// Whether all is as promised, the longest gap included.

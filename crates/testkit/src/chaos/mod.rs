@@ -92,6 +92,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
         (tally.answers, Instant::now())
     };
     befall(servers, &mut site, cell).await.with_context(|| format!("{}: {}", cell.name, site.logs()))?;
+    let lasted = before.1.elapsed();
     sleep(CALM).await;
     let rate = {
         let took = before.1.elapsed().as_secs_f64();
@@ -115,7 +116,7 @@ pub async fn run(servers: &mut Servers, plan: &Plan) -> Result<Option<Findings>>
         tally.wrong.extend(limits.traffic().violations);
     }
     let judged = orders.judge(&tally);
-    let findings = Findings::new(plan, &tally, &judged, &audit, unfinished, rate);
+    let findings = Findings::new(plan, &tally, &judged, &audit, unfinished, (lasted, rate));
     drop(tally);
     if let Some(folder) = &plan.logs {
         let folder = folder.join(format!("{}-{}", cell.name, bus.name()));

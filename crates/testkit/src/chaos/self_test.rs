@@ -30,8 +30,11 @@ fn plan(cell: &str, bus: Bus) -> Plan {
     }
 }
 
+/// What lasted no time, at one answer a second.
+const SHORT: (Duration, f64) = (Duration::ZERO, 1.0);
+
 fn broken(cell: &str, bus: Bus, tally: &Tally, judged: &Judged, audit: &Audit) -> String {
-    Findings::new(&plan(cell, bus), tally, judged, audit, 0, 1.0).broken().join(", ")
+    Findings::new(&plan(cell, bus), tally, judged, audit, 0, SHORT).broken().join(", ")
 }
 
 /// A station that has charged once.
@@ -148,12 +151,22 @@ fn each_number_breaks_a_cell_that_does_not_allow_it() -> Result<()> {
     let late = |tally: &mut Tally, _: &mut Judged| tally.closed = [(1013, 1)].into();
     assert_eq!(of("worker-kill", Bus::Bare, &late), "", "nobody hands it over again");
     assert_eq!(of("worker-kill", Bus::Mqtt, &late), "1 sockets closed with 1013");
+    assert_eq!(of("broker-restart", Bus::Amqp, &late), "1 sockets closed with 1013");
+    let long = (Duration::from_secs(21), 1.0);
+    let mut tally = charged();
+    late(&mut tally, &mut clean());
+    let slow_broker = Findings::new(&plan("broker-restart", Bus::Amqp), &tally, &clean(), &audited, 0, long);
+    assert_eq!(
+        slow_broker.broken(),
+        Vec::<String>::new(),
+        "it was away for nearly as long as a call may take"
+    );
     // The longest gap is judged beside all that.
     let mut slow = charged();
     slow.longest.0 = Duration::from_millis(1501);
-    let good = |cell| Findings::new(&plan(cell, Bus::Nats), &slow, &clean(), &audited, 0, 1.0).is_good();
+    let good = |cell| Findings::new(&plan(cell, Bus::Nats), &slow, &clean(), &audited, 0, SHORT).is_good();
     assert!(!good("worker-kill") && good("worker-freeze"));
-    let unfinished = Findings::new(&plan("worker-kill", Bus::Nats), &charged(), &clean(), &audited, 1, 1.0);
+    let unfinished = Findings::new(&plan("worker-kill", Bus::Nats), &charged(), &clean(), &audited, 1, SHORT);
     assert_eq!(unfinished.broken(), ["1 calls lost"]);
     Ok(())
 }
