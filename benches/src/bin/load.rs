@@ -1,8 +1,9 @@
 //! The stations of the benchmark: one thread, prepared frames, as little work per call as can be.
 //!
-//! `load calls` keeps one call of each station open all the time and reads the server's CPU time from /proc before and
-//! after; several servers can have turns, so that all are measured in the same minute. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the
-//! server's resident memory, fresh and after calls of each.
+//! `load calls` keeps one call of each station open all the time, or a number of calls of which each station makes one in its
+//! turn, and reads the server's CPU time from /proc before and after; several servers can have turns, so that all are measured
+//! in the same minute. `load boots` has stations come and boot, by turns as well. `load open` makes calls at times that do not
+//! depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -52,16 +53,20 @@ struct Arguments {
 enum What {
     /// One call after another from each station
     Calls {
-        /// As many at each server
+        /// As many at each server that does not say otherwise
         #[arg(long)]
         stations: usize,
+        /// So many calls at a time, each of the station that has been without one for longest: none given, one of each station
+        #[arg(long)]
+        at_once: Option<usize>,
         /// Measured of each server, after a second of warming up
         #[arg(long)]
         seconds: f64,
         /// In so many turns: the servers are called by turns, and idle between them
         #[arg(long, default_value_t = 1)]
         turns: u32,
-        /// Another server that has turns, as ADDRESS=PID, with `+fixed` or `+compress` behind it where that holds
+        /// Another server that has turns, as ADDRESS=PID or ADDRESS=gateway:PID,worker:PID, with `+fixed`, `+compress` or
+        /// `+stations:NUMBER` behind it where that holds
         #[arg(long)]
         beside: Vec<Beside>,
     },
@@ -77,8 +82,15 @@ enum What {
     },
     /// Connections and the answers to their BootNotifications
     Boots {
+        /// As many at each server
         #[arg(long)]
         stations: usize,
+        /// In so many turns: they come to the servers by turns
+        #[arg(long, default_value_t = 1)]
+        turns: usize,
+        /// Another server that has turns, as with the calls
+        #[arg(long)]
+        beside: Vec<Beside>,
     },
     /// Memory of connections that do nothing
     Idle {
@@ -103,15 +115,16 @@ async fn play() -> Result<()> {
     let Arguments { server, pid, fixed, compress, what } = Arguments::parse();
     let server = Server { address: server, fixed, compress };
     let result = match what {
-        What::Calls { stations, seconds, turns, beside } => {
-            let first = Called { server, processes: pid };
-            let all: Vec<Called> = [first].into_iter().chain(beside.into_iter().map(Called::from)).collect();
-            calls(&all, stations, turns, Duration::from_secs_f64(seconds / f64::from(turns))).await?
+        What::Calls { stations, at_once, seconds, turns, beside } => {
+            let all = Called::all(server, pid, beside, stations);
+            calls(&all, at_once, turns, Duration::from_secs_f64(seconds / f64::from(turns))).await?
         }
         What::Open { stations, per_second, seconds } => {
             open(server, &pid, stations, per_second, Duration::from_secs(seconds)).await?
         }
-        What::Boots { stations } => boots(server, &pid, stations).await?,
+        What::Boots { stations, turns, beside } => {
+            boots(&Called::all(server, pid, beside, stations), turns.max(1)).await?
+        }
         What::Idle { connections, calls } => idle(server, pid[0].pid, connections, calls).await?,
     };
     println!("{result}");
@@ -121,6 +134,7 @@ async fn play() -> Result<()> {
 const CONNECTING_AT_ONCE: usize = 64;
 const CALLING_AT_ONCE: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
+const BETWEEN_BOOTS: Duration = Duration::from_millis(50);
 
 /// Whom the stations talk to, and how.
 #[derive(Clone, Copy, Debug)]
@@ -130,15 +144,21 @@ struct Server {
     compress: bool,
 }
 
-/// A server that is called, and the processes that it is.
+/// A server that is called, the processes that it is, and how many stations it has.
 struct Called {
     server: Server,
     processes: Vec<Process>,
+    stations: usize,
 }
 
-impl From<Beside> for Called {
-    fn from(Beside { server, pid }: Beside) -> Self {
-        Self { server, processes: vec![Process { name: None, pid }] }
+impl Called {
+    fn all(server: Server, processes: Vec<Process>, beside: Vec<Beside>, stations: usize) -> Vec<Self> {
+        let beside = beside.into_iter().map(|one| Self {
+            server: one.server,
+            processes: one.processes,
+            stations: one.stations.unwrap_or(stations),
+        });
+        [Self { server, processes, stations }].into_iter().chain(beside).collect()
     }
 }
 
@@ -148,7 +168,7 @@ struct Turns {
     /// Whose stations call.
     whose: Cell<Turn>,
     changed: Notify,
-    /// Stations with an open call.
+    /// Open calls.
     calling: Cell<usize>,
     measuring: Cell<bool>,
 }
@@ -177,16 +197,24 @@ impl Turns {
         }
     }
 
-    /// One call after another, while its server has its turn.
-    async fn take_part(&self, server: usize, mut station: Station, latencies: &Latencies) -> Result<()> {
+    /// One call after another, each of the station that has waited for longest, while their server has its turn.
+    async fn take_part(
+        &self,
+        server: usize,
+        stations: &RefCell<VecDeque<Station>>,
+        latencies: &Latencies,
+    ) -> Result<()> {
         loop {
             let changed = self.changed.notified();
             match self.whose.get() {
                 Turn::Server(whose) if whose == server => {
+                    let mut station =
+                        stations.borrow_mut().pop_front().context("more calls than stations")?;
                     self.calling.set(self.calling.get() + 1);
                     let begun = Instant::now();
                     let answered = station.call().await;
                     self.calling.set(self.calling.get() - 1);
+                    stations.borrow_mut().push_back(station);
                     answered?;
                     if self.measuring.get() {
                         let micros = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -207,7 +235,12 @@ const TURN_TRIES_MAX: u32 = 100;
 
 /// The servers have turns, so that whatever else this machine does meets all of them. A turn ends with its last answer:
 /// what was used in it is what its calls have cost. What is told is the median of the turns.
-async fn calls(all: &[Called], stations: usize, turns: u32, turn: Duration) -> Result<serde_json::Value> {
+async fn calls(
+    all: &[Called],
+    at_once: Option<usize>,
+    turns: u32,
+    turn: Duration,
+) -> Result<serde_json::Value> {
     let state = Rc::new(Turns::default());
     let latencies: Vec<Rc<Latencies>> = all.iter().map(|_| Rc::default()).collect();
     let local = tokio::task::LocalSet::new();
@@ -216,9 +249,12 @@ async fn calls(all: &[Called], stations: usize, turns: u32, turn: Duration) -> R
             let mut tasks = JoinSet::new();
             let awake = tokio::task::spawn_local(never_sleep());
             for (number, (called, latencies)) in all.iter().zip(&latencies).enumerate() {
-                for station in begin(called.server, stations).await? {
+                let stations =
+                    Rc::new(RefCell::new(VecDeque::from(begin(called.server, called.stations).await?)));
+                for _ in 0..at_once.map_or(called.stations, |most| most.min(called.stations)) {
                     let (state, latencies) = (Rc::clone(&state), Rc::clone(latencies));
-                    tasks.spawn_local(async move { state.take_part(number, station, &latencies).await });
+                    let stations = Rc::clone(&stations);
+                    tasks.spawn_local(async move { state.take_part(number, &stations, &latencies).await });
                 }
                 state.of(number, WARM_UP).await;
             }
@@ -379,14 +415,47 @@ fn told(
     Ok(result)
 }
 
-/// Stations that come all at once, as after a cut of the network, as fast as they are taken.
-async fn boots(server: Server, processes: &[Process], stations: usize) -> Result<serde_json::Value> {
-    drop(connect(server, CONNECTING_AT_ONCE).await?);
-    let (used, begun) = (Used::by(processes)?, Instant::now());
-    let next = Cell::new(0);
+/// Stations that come all at once, as after a cut of the network, as fast as they are taken. The servers have turns; who has
+/// come stays.
+async fn boots(all: &[Called], turns: usize) -> Result<serde_json::Value> {
+    let mut told: Vec<[Vec<f64>; 2]> = vec![[const { Vec::new() }; 2]; all.len()];
+    let mut stay = Vec::new();
+    for called in all {
+        drop(connect(called.server, CONNECTING_AT_ONCE).await?);
+    }
+    for turn in 0..turns {
+        for (called, [per_second, micros]) in all.iter().zip(&mut told) {
+            let numbers = called.stations * turn / turns..called.stations * (turn + 1) / turns;
+            let count = numbers.len() as f64;
+            let (used, begun) = (Used::by(&called.processes)?, Instant::now());
+            stay.push(boot(called.server, numbers).await?);
+            let (took, used) = (begun.elapsed(), used.since(&called.processes)?);
+            per_second.push(count / took.as_secs_f64());
+            micros.push(used.sum().as_secs_f64() * 1e6 / count);
+            // What is done behind an answer belongs to the turn before.
+            tokio::time::sleep(BETWEEN_BOOTS).await;
+        }
+    }
+    let mut told: Vec<_> = all
+        .iter()
+        .zip(told)
+        .map(|(called, [per_second, micros])| {
+            json!({
+                "stations": called.stations,
+                "booted_per_second": median(&per_second),
+                "server_us_each": median(&micros),
+                "per_second_by_turn": per_second,
+            })
+        })
+        .collect();
+    Ok(if all.len() == 1 { told.swap_remove(0) } else { json!(told) })
+}
+
+async fn boot(server: Server, numbers: Range<usize>) -> Result<Vec<Vec<Station>>> {
+    let next = Cell::new(numbers.start);
     let lanes = (0..CONNECTING_AT_ONCE).map(async |_| {
         let mut booted = Vec::new();
-        while next.get() < stations {
+        while next.get() < numbers.end {
             let number = next.replace(next.get() + 1);
             let mut station = Station::connect(server, number).await?;
             station.boot().await?;
@@ -394,17 +463,10 @@ async fn boots(server: Server, processes: &[Process], stations: usize) -> Result
         }
         anyhow::Ok(booted)
     });
-    let all = tokio::select! {
-        all = futures_util::future::try_join_all(lanes) => all?,
+    tokio::select! {
+        all = futures_util::future::try_join_all(lanes) => all,
         never = never_sleep() => never,
-    };
-    let (cpu, took) = (used.since(processes)?.sum(), begun.elapsed());
-    drop(all);
-    Ok(json!({
-        "stations": stations,
-        "booted_per_second": stations as f64 / took.as_secs_f64(),
-        "server_us_each": cpu.as_secs_f64() * 1e6 / stations as f64,
-    }))
+    }
 }
 
 async fn idle(server: Server, pid: u32, connections: usize, calls: usize) -> Result<serde_json::Value> {
@@ -674,10 +736,11 @@ impl FromStr for Process {
 }
 
 /// A server beside the first.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Beside {
     server: Server,
-    pid: u32,
+    processes: Vec<Process>,
+    stations: Option<usize>,
 }
 
 impl FromStr for Beside {
@@ -686,16 +749,22 @@ impl FromStr for Beside {
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split('+');
         let place = parts.next().unwrap_or_default();
-        let (address, pid) = place.split_once('=').context("it is to be ADDRESS=PID")?;
+        let (address, processes) = place.split_once('=').context("it is to be ADDRESS=PID")?;
         let mut server = Server { address: address.parse()?, fixed: false, compress: false };
+        let processes = processes.split(',').map(|one| one.replace(':', "=").parse());
+        let processes = processes.collect::<std::result::Result<_, _>>()?;
+        let mut stations = None;
         for part in parts {
             match part {
                 "fixed" => server.fixed = true,
                 "compress" => server.compress = true,
-                other => bail!("`{other}` is neither `fixed` nor `compress`"),
+                other => match other.strip_prefix("stations:") {
+                    Some(number) => stations = Some(number.parse()?),
+                    None => bail!("`{other}` is neither `fixed` nor `compress` nor `stations:NUMBER`"),
+                },
             }
         }
-        Ok(Self { server, pid: pid.parse()? })
+        Ok(Self { server, processes, stations })
     }
 }
 
@@ -760,9 +829,19 @@ mod tests {
     #[test]
     fn a_server_beside_the_first_says_where_and_what_it_is() {
         let beside: Beside = "127.0.0.1:80=7+compress".parse().unwrap();
-        assert_eq!((beside.server.address.port(), beside.pid), (80, 7));
+        assert_eq!((beside.server.address.port(), beside.processes[0].pid, beside.stations), (80, 7, None));
         assert!(beside.server.compress && !beside.server.fixed);
-        for odd in ["127.0.0.1:80", "127.0.0.1=7", "127.0.0.1:80=7+other", "127.0.0.1:80=x"] {
+        let beside: Beside = "127.0.0.1:80=gateway:7,worker:8+fixed+stations:9".parse().unwrap();
+        let processes: Vec<_> =
+            beside.processes.iter().map(|one| (one.name.as_deref().unwrap_or_default(), one.pid)).collect();
+        assert_eq!((processes, beside.stations), (vec![("gateway", 7), ("worker", 8)], Some(9)));
+        for odd in [
+            "127.0.0.1:80",
+            "127.0.0.1=7",
+            "127.0.0.1:80=7+other",
+            "127.0.0.1:80=x",
+            "127.0.0.1:80=7+stations:",
+        ] {
             assert!(odd.parse::<Beside>().is_err(), "{odd}");
         }
     }

@@ -92,7 +92,7 @@ impl Embedded {
         let file = config.data_dir.join(&config.file_name);
         let lock = Lock::take(&file)?;
         let connection = schema::open(Some(&file), config)?;
-        Self::start(connection, lock)
+        Self::start(connection, true, lock)
     }
 
     /// Puts a new database in the place of a damaged one, with what can still be read of it; none if it is not
@@ -106,16 +106,21 @@ impl Embedded {
         schema::save(&file)
     }
 
-    /// A directory that is gone when it is dropped, for tests.
+    /// A directory that is gone when it is dropped: for tests, and where a process keeps nothing beyond its end. What it knows
+    /// of stations is in memory anyway and is not written a second time.
     ///
     /// # Errors
     /// When there is no memory, or no thread.
     pub fn in_memory() -> Result<Self, DirectoryError> {
-        Self::start(schema::open(None, &Config::default())?, ())
+        Self::start(schema::open(None, &Config::default())?, false, ())
     }
 
-    fn start(connection: Connection, held: impl Send + 'static) -> Result<Self, DirectoryError> {
-        let live = Arc::new(Live::default());
+    fn start(
+        connection: Connection,
+        is_read_again: bool,
+        held: impl Send + 'static,
+    ) -> Result<Self, DirectoryError> {
+        let live = Arc::new(Live::new(is_read_again));
         stations::load(&connection, &live)?;
         outbox::look_whether_any_waits(&connection, &live)?;
         Ok(Self { store: Store::start(connection, held)?, live })
@@ -206,8 +211,10 @@ impl Directory for Embedded {
     }
 
     fn set_registration<'a>(&'a self, key: &'a StationKey, registration: Registration) -> Answer<'a, ()> {
+        if !self.live.set_registration(key, registration) {
+            return ready(Ok(()));
+        }
         Box::pin(async move {
-            self.live.set_registration(key, registration);
             let (answer, answered) = oneshot::channel();
             self.store.post(stations::Flush::telling(Arc::clone(&self.live), answer)).await?;
             answered.await.map_err(|_| store::closed())?

@@ -37,10 +37,35 @@ pub(super) struct Connected {
 
 impl Known {
     /// Its row is to be written.
-    pub(super) fn touch(&mut self, key: &StationKey, dirty: &mut Vec<StationKey>) {
-        if !self.dirty {
+    pub(super) fn touch(&mut self, key: &StationKey, changed: &mut Changed) {
+        if changed.is_written && !self.dirty {
             self.dirty = true;
-            dirty.push(key.clone());
+            changed.keys.push(key.clone());
+        }
+    }
+}
+
+/// Stations whose row in the database is older than what is here, each once.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) keys: Vec<StationKey>,
+    /// Rows that nobody reads when this process has ended are not written.
+    is_written: bool,
+}
+
+impl Changed {
+    pub(super) const fn new(is_written: bool) -> Self {
+        Self { keys: Vec::new(), is_written }
+    }
+
+    pub(super) const fn is_written(&self) -> bool {
+        self.is_written
+    }
+
+    /// Of a station that is not known any more, and whose row is to go.
+    pub(super) fn forgotten(&mut self, key: StationKey) {
+        if self.is_written {
+            self.keys.push(key);
         }
     }
 }

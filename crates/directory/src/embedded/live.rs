@@ -4,7 +4,7 @@
 //! harmless, since generations rise with the clock and connections of a process that died are gone anyway.
 
 use super::fault::full;
-use super::known::{Connected, Known, Stations};
+use super::known::{Changed, Connected, Known, Stations};
 use crate::{Claim, DirectoryError, Location, StationKey, StationRecord, Terms};
 use bytestring::ByteString;
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use switchboard_bus::{ConnectionKey, Registration};
 use switchboard_rpc::StationId;
 
 /// Everything in memory, behind one lock that is held for single look-ups only.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Live {
     state: Mutex<State>,
     /// Whether a command may be waiting for a station.
     any_waiting: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     stations: Stations,
     accounts: u64,
@@ -32,8 +32,7 @@ struct State {
     leases: HashMap<ByteString, i64>,
     journal: HashMap<StationKey, u64>,
     journal_total: u64,
-    /// Stations whose row in the database is older than what is here, each once.
-    dirty: Vec<StationKey>,
+    changed: Changed,
     flushed_ms: i64,
     flushing: bool,
     pruned_ms: i64,
@@ -55,6 +54,24 @@ pub(super) struct Columns {
 }
 
 impl Live {
+    /// Whether the rows of stations are written, for another process to read.
+    pub(super) fn new(is_written: bool) -> Self {
+        let state = State {
+            stations: Stations::default(),
+            accounts: 0,
+            floor: 0,
+            clock_ms: 0,
+            leases: HashMap::new(),
+            journal: HashMap::new(),
+            journal_total: 0,
+            changed: Changed::new(is_written),
+            flushed_ms: 0,
+            flushing: false,
+            pruned_ms: 0,
+        };
+        Self { state: Mutex::new(state), any_waiting: AtomicBool::new(false) }
+    }
+
     /// Puts in a station that the database knows.
     pub(super) fn load_station(&self, key: &StationKey, columns: Columns) {
         let Columns { generation, registration, seen_ms } = columns;
@@ -137,7 +154,7 @@ impl Live {
             previous: previous.map(|was| ConnectionKey { gateway: was.gateway, generation: old }),
             registration: known.registration,
         };
-        known.touch(key, &mut state.dirty);
+        known.touch(key, &mut state.changed);
         Ok(claim)
     }
 
@@ -161,7 +178,7 @@ impl Live {
         known.generation = connection.generation;
         known.seen_ms = Some(now_ms);
         known.connection = Some(Connected { gateway, terms, since_ms: now_ms });
-        known.touch(key, &mut state.dirty);
+        known.touch(key, &mut state.changed);
         Ok(true)
     }
 
@@ -172,7 +189,7 @@ impl Live {
         let Some(known) = state.stations.get_mut(key) else { return };
         if known.generation == generation && known.connection.take().is_some() {
             known.seen_ms = Some(now_ms);
-            known.touch(key, &mut state.dirty);
+            known.touch(key, &mut state.changed);
         }
     }
 
@@ -215,13 +232,14 @@ impl Live {
         listed.then(|| state.record(key, known, now_ms))
     }
 
-    /// From now on; it is to be written.
-    pub(super) fn set_registration(&self, key: &StationKey, registration: Registration) {
+    /// From now on. Whether it is to be written.
+    pub(super) fn set_registration(&self, key: &StationKey, registration: Registration) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
         let known = state.stations.get_or_add(key);
         known.registration = Some(registration);
-        known.touch(key, &mut state.dirty);
+        known.touch(key, &mut state.changed);
+        state.changed.is_written()
     }
 
     pub(super) fn set_account(&self, key: &StationKey, has_password: Option<bool>) {
@@ -250,7 +268,9 @@ impl Live {
         let mut state = self.lock();
         // A clock that was set back is no reason to wait until it is there again.
         let waited = now_ms.abs_diff(state.flushed_ms) >= FLUSH_EVERY_MS;
-        let due = !state.flushing && !state.dirty.is_empty() && (waited || state.dirty.len() >= FLUSH_AT);
+        let due = !state.flushing
+            && !state.changed.keys.is_empty()
+            && (waited || state.changed.keys.len() >= FLUSH_AT);
         if due {
             state.flushed_ms = now_ms;
             state.flushing = true;
@@ -266,9 +286,9 @@ impl Live {
     /// Adds the rows that are to be written now.
     pub(super) fn take_dirty(&self, rows: &mut Vec<Row>) {
         let mut state = self.lock();
-        let State { stations, dirty, flushing, .. } = &mut *state;
+        let State { stations, changed, flushing, .. } = &mut *state;
         *flushing = false;
-        rows.extend(dirty.drain(..).map(|key| {
+        rows.extend(changed.keys.drain(..).map(|key| {
             let columns = stations.get_mut(&key).map(|known| {
                 known.dirty = false;
                 let Known { generation, registration, seen_ms, .. } = *known;
@@ -281,11 +301,11 @@ impl Live {
     /// They could not be written.
     pub(super) fn put_back(&self, rows: Vec<Row>) {
         let mut state = self.lock();
-        let State { stations, dirty, .. } = &mut *state;
+        let State { stations, changed, .. } = &mut *state;
         for row in rows {
             match stations.get_mut(&row.key) {
-                Some(known) => known.touch(&row.key, dirty),
-                None => dirty.push(row.key),
+                Some(known) => known.touch(&row.key, changed),
+                None => changed.forgotten(row.key),
             }
         }
     }
@@ -342,7 +362,7 @@ impl State {
             for (key, known) in self.stations.remove_if(stale) {
                 self.floor = self.floor.max(known.generation);
                 if !known.dirty {
-                    self.dirty.push(key);
+                    self.changed.forgotten(key);
                 }
             }
         }

@@ -133,10 +133,11 @@ fn name(file: Option<&Path>) -> String {
 
 /// What leads from each schema version to the next. Only ever appended to.
 const MIGRATIONS: &[&str] = &["
+-- The identity first: most have the same tenant, and are compared as often as rows are looked for.
 CREATE TABLE station (
     tenant TEXT NOT NULL, station TEXT NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0, registration TEXT, seen_ms INTEGER,
-    PRIMARY KEY (tenant, station)
+    PRIMARY KEY (station, tenant)
 ) WITHOUT ROWID;
 
 CREATE TABLE account (
