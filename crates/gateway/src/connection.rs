@@ -73,7 +73,7 @@ where
 }
 
 /// Serves a connection until its end. What it holds is what an idle station costs, so whatever happens once is boxed, or
-/// was done by [`begin`] in another task.
+/// was done by [`begin`] in a box of its own.
 pub(crate) async fn serve<S>(shared: Arc<Shared>, begun: Begun<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

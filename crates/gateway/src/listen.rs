@@ -1,7 +1,7 @@
 //! The public port: accepts sockets, answers handshakes, and starts a task for each station that is let in.
 
 use crate::{
-    connection::{self, Admitted},
+    connection::{self, Admitted, Begun},
     driver::{End, Farewell},
     handshake::{self, Choice, Offer, Proof, Refusal, Standing},
     metrics::Cause,
@@ -65,7 +65,9 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
         }
         let serving = Arc::clone(&shared);
         let turn = Arc::clone(&handshakes).acquire_owned();
-        shared.tasks.spawn(async move {
+        // In a box of its own each: that of the handshake carries all of HTTP with it, and its memory goes when it ends; and a
+        // task is moved from hand to hand a dozen times before it runs.
+        let beginning = Box::pin(async move {
             // In the order in which they came. The time for the handshake begins with the turn.
             let place = turn.await;
             drop(waits);
@@ -73,8 +75,13 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             let shaken = tokio::time::timeout(serving.config.handshake_timeout, shaking).await;
             // Only handshakes are limited by it.
             drop(place);
-            if let Ok(Some((stream, early, outcome))) = shaken {
-                go_on(serving, stream, early, outcome).await;
+            let (stream, early, outcome) = shaken.ok()??;
+            let begun = begin(&serving, stream, early, outcome).await?;
+            Some(Box::pin(connection::serve(serving, begun)))
+        });
+        shared.tasks.spawn(async move {
+            if let Some(conversation) = beginning.await {
+                conversation.await;
             }
         });
     }
@@ -95,15 +102,15 @@ enum Outcome {
     ThenClose,
 }
 
-/// Goes on with a socket after the 101. The conversation has a task of its own: that of the handshake carries all of
-/// HTTP with it, and its memory goes when it ends.
-async fn go_on(shared: Arc<Shared>, stream: TcpStream, early: Bytes, outcome: Outcome) {
+/// Goes on with a socket after the 101; none if it has ended already.
+async fn begin(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    early: Bytes,
+    outcome: Outcome,
+) -> Option<Begun<TcpStream>> {
     match outcome {
-        Outcome::Admitted(admitted) => {
-            if let Some(begun) = connection::begin(&shared, stream, early, admitted).await {
-                shared.tasks.clone().spawn(connection::serve(shared, begun));
-            }
-        }
+        Outcome::Admitted(admitted) => connection::begin(shared, stream, early, admitted).await,
         Outcome::ThenClose => {
             let mut socket = Socket::new(stream, &early, shared.config.message_bytes_max, None);
             let end = End {
@@ -113,6 +120,7 @@ async fn go_on(shared: Arc<Shared>, stream: TcpStream, early: Bytes, outcome: Ou
                 farewell: Farewell::Close,
             };
             connection::leave(&mut socket, end, shared.config.close_timeout).await;
+            None
         }
     }
 }
@@ -142,6 +150,8 @@ async fn shake_hands(
     builder
         // The handshake as a whole has its time.
         .header_read_timeout(None)
+        // There is one buffer to write, for which a list of buffers costs the kernel more.
+        .writev(false)
         // Hyper's own least.
         .max_buf_size(shared.config.head_bytes_max.max(8192));
     // With keep-alive off hyper would say `Connection: Upgrade, close` in the 101, which clients refuse that compare the
