@@ -1,11 +1,11 @@
-//! Ours with `central` behind it: every answer is on the disk before it is given.
+//! Ours with `central` behind it and its directory in a file: what an answer says is on the disk before it is given.
 
 use anyhow::Result;
 use std::sync::Arc;
 use switchboard_benches::announce;
 use switchboard_bus::InProcess;
 use switchboard_central::{Central, Config as CentralConfig};
-use switchboard_directory::Embedded;
+use switchboard_directory::{Directory, Embedded, embedded};
 use switchboard_gateway::{Config, Gateway, UnknownStations};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,8 @@ async fn main() -> Result<()> {
     config.unknown_stations = UnknownStations::Accept;
     config.accept_rate = 0;
     let mut metrics = prometheus_client::registry::Registry::default();
-    let gateway = Gateway::new(config, bus, Arc::new(Embedded::in_memory()?), &mut metrics)?;
+    let directory = Arc::new(Embedded::open(&embedded::Config::in_dir(folder.path().join("directory")))?);
+    let gateway = Gateway::new(config, bus, directory.clone(), &mut metrics)?;
     let listener = gateway.bind()?;
     announce(listener.local_addr()?)?;
     // Until whoever measures it has had enough; then the folder is taken away.
@@ -37,6 +38,7 @@ async fn main() -> Result<()> {
     }
     drop(worker);
     central.close().await;
+    directory.close().await?;
     Ok(())
 }
 

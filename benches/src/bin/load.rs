@@ -2,8 +2,7 @@
 //!
 //! `load calls` keeps one call of each station open all the time, or a number of calls of which each station makes one in its
 //! turn, and reads the server's CPU time from /proc before and after; several servers can have turns, so that all are measured
-//! in the same minute. `load boots` has stations come and boot, by turns as well. `load open` makes calls at times that do not
-//! depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
+//! in the same minute. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -82,15 +81,8 @@ enum What {
     },
     /// Connections and the answers to their BootNotifications
     Boots {
-        /// As many at each server
         #[arg(long)]
         stations: usize,
-        /// In so many turns: they come to the servers by turns
-        #[arg(long, default_value_t = 1)]
-        turns: usize,
-        /// Another server that has turns, as with the calls
-        #[arg(long)]
-        beside: Vec<Beside>,
     },
     /// Memory of connections that do nothing
     Idle {
@@ -122,9 +114,7 @@ async fn play() -> Result<()> {
         What::Open { stations, per_second, seconds } => {
             open(server, &pid, stations, per_second, Duration::from_secs(seconds)).await?
         }
-        What::Boots { stations, turns, beside } => {
-            boots(&Called::all(server, pid, beside, stations), turns.max(1)).await?
-        }
+        What::Boots { stations } => boots(server, &pid, stations).await?,
         What::Idle { connections, calls } => idle(server, pid[0].pid, connections, calls).await?,
     };
     println!("{result}");
@@ -134,7 +124,6 @@ async fn play() -> Result<()> {
 const CONNECTING_AT_ONCE: usize = 64;
 const CALLING_AT_ONCE: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(1);
-const BETWEEN_BOOTS: Duration = Duration::from_millis(50);
 
 /// Whom the stations talk to, and how.
 #[derive(Clone, Copy, Debug)]
@@ -415,47 +404,14 @@ fn told(
     Ok(result)
 }
 
-/// Stations that come all at once, as after a cut of the network, as fast as they are taken. The servers have turns; who has
-/// come stays.
-async fn boots(all: &[Called], turns: usize) -> Result<serde_json::Value> {
-    let mut told: Vec<[Vec<f64>; 2]> = vec![[const { Vec::new() }; 2]; all.len()];
-    let mut stay = Vec::new();
-    for called in all {
-        drop(connect(called.server, CONNECTING_AT_ONCE).await?);
-    }
-    for turn in 0..turns {
-        for (called, [per_second, micros]) in all.iter().zip(&mut told) {
-            let numbers = called.stations * turn / turns..called.stations * (turn + 1) / turns;
-            let count = numbers.len() as f64;
-            let (used, begun) = (Used::by(&called.processes)?, Instant::now());
-            stay.push(boot(called.server, numbers).await?);
-            let (took, used) = (begun.elapsed(), used.since(&called.processes)?);
-            per_second.push(count / took.as_secs_f64());
-            micros.push(used.sum().as_secs_f64() * 1e6 / count);
-            // What is done behind an answer belongs to the turn before.
-            tokio::time::sleep(BETWEEN_BOOTS).await;
-        }
-    }
-    let mut told: Vec<_> = all
-        .iter()
-        .zip(told)
-        .map(|(called, [per_second, micros])| {
-            json!({
-                "stations": called.stations,
-                "booted_per_second": median(&per_second),
-                "server_us_each": median(&micros),
-                "per_second_by_turn": per_second,
-            })
-        })
-        .collect();
-    Ok(if all.len() == 1 { told.swap_remove(0) } else { json!(told) })
-}
-
-async fn boot(server: Server, numbers: Range<usize>) -> Result<Vec<Vec<Station>>> {
-    let next = Cell::new(numbers.start);
+/// Stations that come all at once, as after a cut of the network, as fast as they are taken.
+async fn boots(server: Server, processes: &[Process], stations: usize) -> Result<serde_json::Value> {
+    drop(connect(server, CONNECTING_AT_ONCE).await?);
+    let (used, begun) = (Used::by(processes)?, Instant::now());
+    let next = Cell::new(0);
     let lanes = (0..CONNECTING_AT_ONCE).map(async |_| {
         let mut booted = Vec::new();
-        while next.get() < numbers.end {
+        while next.get() < stations {
             let number = next.replace(next.get() + 1);
             let mut station = Station::connect(server, number).await?;
             station.boot().await?;
@@ -463,10 +419,17 @@ async fn boot(server: Server, numbers: Range<usize>) -> Result<Vec<Vec<Station>>
         }
         anyhow::Ok(booted)
     });
-    tokio::select! {
-        all = futures_util::future::try_join_all(lanes) => all,
+    let all = tokio::select! {
+        all = futures_util::future::try_join_all(lanes) => all?,
         never = never_sleep() => never,
-    }
+    };
+    let (cpu, took) = (used.since(processes)?.sum(), begun.elapsed());
+    drop(all);
+    Ok(json!({
+        "stations": stations,
+        "booted_per_second": stations as f64 / took.as_secs_f64(),
+        "server_us_each": cpu.as_secs_f64() * 1e6 / stations as f64,
+    }))
 }
 
 async fn idle(server: Server, pid: u32, connections: usize, calls: usize) -> Result<serde_json::Value> {

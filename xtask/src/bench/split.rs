@@ -2,7 +2,7 @@
 
 use super::servers::{Running, SERVERS, Server};
 use super::{CALLS_OF_EACH, IDLE_CONNECTIONS, SERVER_CORE, STATIONS_CORE};
-use super::{load, measure, medians, number, ours, pinned, verdict};
+use super::{costs, load, measure, medians, number, ours, pinned, quantile, ratios, verdict};
 use crate::root;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(super) const BROKERS: [&str; 3] = ["nats", "rabbitmq", "mosquitto"];
 const STATIONS: usize = 100;
 /// Stations in the open loop, where each has to be free in its turn.
 const OPEN_STATIONS: usize = 1000;
-/// Between how many stations the price of a call is compared.
+/// Between how many stations the price of a call is compared; as many calls at a time as the fewer are.
 const FEW_AND_MANY: [usize; 2] = [100, 10_000];
 /// What share of the calls that it can carry the open loop asks of the split.
 const LOAD: f64 = 0.3;
@@ -53,8 +53,9 @@ pub(super) fn run(quick: bool, only: Option<&str>) -> Result<Value> {
         if in_open_loop {
             table["latency"] = or_null(latency(&broker, per_second, quick));
             eprintln!("{name}: {}", table["latency"]);
-            table["stations"] = or_null(stations(&broker, per_second, quick));
         }
+        table["stations"] = or_null(stations(&broker, quick));
+        eprintln!("{name}: {}", table["stations"]);
         // What a connection keeps does not depend on the broker.
         if !quick || place == 0 {
             table["memory"] = or_null(memory(&broker, quick));
@@ -78,7 +79,7 @@ fn calls(broker: &Broker, quick: bool) -> Result<Value> {
     let mut runs = [Vec::new(), Vec::new()];
     for round in 1..=rounds {
         eprintln!("{}: {STATIONS} stations, round {round} of {rounds}", broker.name);
-        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[0].push(Site::ours(broker, "bench")?.load(&what)?);
         runs[1].push(Site::minimal(broker)?.load(&what)?);
     }
     Ok(json!({ OURS: medians(&runs[0]), MINIMAL: medians(&runs[1]) }))
@@ -93,7 +94,7 @@ fn latency(broker: &Broker, per_second: f64, quick: bool) -> Result<Value> {
     let mut runs = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for round in 1..=rounds {
         eprintln!("{}: {per_second} calls a second, round {round} of {rounds}", broker.name);
-        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[0].push(Site::ours(broker, "bench")?.load(&what)?);
         runs[1].push(measure(in_one_process()?, &what)?);
         runs[2].push(round_trip(broker, &per_second, &seconds)?);
         if !quick {
@@ -104,28 +105,39 @@ fn latency(broker: &Broker, per_second: f64, quick: bool) -> Result<Value> {
     Ok(json!({ OURS: split, ONE_PROCESS: one, BARE: bare, MINIMAL: minimal }))
 }
 
-/// What a call costs with few stations and with many, as many a second of either. Few and many take turns, as what is
-/// compared is how the one differs from the other.
-fn stations(broker: &Broker, per_second: f64, quick: bool) -> Result<Value> {
-    let (rounds, seconds) = if quick { (2, 3) } else { (5, 4) };
-    let (per_second, seconds) = (format!("{per_second:.0}"), seconds.to_string());
-    let mut runs = FEW_AND_MANY.map(|_| [Vec::new(), Vec::new(), Vec::new()]);
+/// What a call costs with few stations and with many, as many calls at a time among either. Few and many have turns,
+/// as what is compared is how the one differs from the other.
+fn stations(broker: &Broker, quick: bool) -> Result<Value> {
+    let (rounds, turns, seconds) = if quick { (1, "20", "5") } else { (3, "20", "5") };
+    let [few, many] = FEW_AND_MANY.map(|stations| stations.to_string());
+    let mut runs = [Vec::new(), Vec::new()];
     for round in 1..=rounds {
-        for (stations, runs) in FEW_AND_MANY.iter().zip(&mut runs) {
-            let stations = stations.to_string();
-            let what = ["open", "--stations", &stations, "--per-second", &per_second, "--seconds", &seconds];
-            eprintln!("{}: {stations} stations, round {round} of {rounds}", broker.name);
-            runs[0].push(Site::ours(broker)?.load(&what)?);
-            if !quick {
-                runs[1].push(Site::minimal(broker)?.load(&what)?);
-            }
-            runs[2].push(measure(&SERVERS[0], &what)?);
+        eprintln!("{}: {few} and {many} stations, round {round} of {rounds}", broker.name);
+        let what = ["calls", "--stations", &few, "--at-once", &few, "--seconds", seconds, "--turns", turns];
+        let pair = |told: Value| {
+            let pair: Option<[Value; 2]> = told.as_array().and_then(|told| told.clone().try_into().ok());
+            pair.context("the stations told of one server only")
+        };
+        {
+            // Side by side at one broker, and so each in a namespace of its own.
+            let (of_few, of_many) = (Site::ours(broker, "few")?, Site::ours(broker, "many")?);
+            let beside = of_many.beside(&many);
+            runs[0].push(pair(of_few.load(&[&what[..], &["--beside", &beside]].concat())?)?);
         }
+        let (of_few, of_many) = (SERVERS[0].start()?, SERVERS[0].start()?);
+        let beside = format!("{}={}+fixed+stations:{many}", of_many.address, of_many.pid());
+        let pid = of_few.pid();
+        let what = [&["--pid", &pid, "--fixed"], &what[..], &["--beside", &beside]].concat();
+        runs[1].push(pair(load(FLOOR, &of_few.address, &what)?)?);
     }
     let mut result = json!({});
-    for (stations, runs) in FEW_AND_MANY.iter().zip(&runs) {
-        let [split, minimal, floor] = runs.each_ref().map(|runs| medians(runs));
-        result[stations.to_string()] = json!({ OURS: split, MINIMAL: minimal, FLOOR: floor });
+    for (who, runs) in [OURS, FLOOR].into_iter().zip(runs) {
+        let (few, many): (Vec<Value>, Vec<Value>) = runs.into_iter().map(|[few, many]| (few, many)).unzip();
+        let mut row = json!({ "few": medians(&few), "many": medians(&many) });
+        let growth = ratios(&costs(&many), &costs(&few));
+        row["growth"] = json!(quantile(&growth, 0.5));
+        row["growth_half_within"] = json!([quantile(&growth, 0.25), quantile(&growth, 0.75)]);
+        result[who] = row;
     }
     Ok(result)
 }
@@ -140,7 +152,7 @@ fn memory(broker: &Broker, quick: bool) -> Result<Value> {
     let mut runs = [Vec::new(), Vec::new()];
     for round in 1..=rounds {
         eprintln!("{}: {connections} idle connections, round {round} of {rounds}", broker.name);
-        runs[0].push(Site::ours(broker)?.load(&what)?);
+        runs[0].push(Site::ours(broker, "bench")?.load(&what)?);
         runs[1].push(measure(in_one_process()?, &what)?);
     }
     Ok(json!({ OURS: medians(&runs[0]), ONE_PROCESS: medians(&runs[1]) }))
@@ -192,14 +204,14 @@ struct Site {
 impl Site {
     /// `switchboard gateway`, as it comes, but for the recording of traffic, which a single process of the benchmark does
     /// not have either; and our worker with the handlers of that process.
-    fn ours(broker: &Broker) -> Result<Self> {
-        let worker = worker("worker", &["--bus", &broker.url, "--namespace", "bench"])?;
+    fn ours(broker: &Broker, namespace: &str) -> Result<Self> {
+        let worker = worker("worker", &["--bus", &broker.url, "--namespace", namespace])?;
         let folder = Folder::new()?;
         let (ports, data) = (folder.0.join("ports.json"), folder.0.join("data"));
         let directory = format!("sqlite:{}", data.join("directory.sqlite3").display());
         let (ports_file, data) = (ports.display().to_string(), data.display().to_string());
         let arguments = [
-            &["gateway", "--bus", &broker.url, "--namespace", "bench", "--data-dir", &data][..],
+            &["gateway", "--bus", &broker.url, "--namespace", namespace, "--data-dir", &data][..],
             &["--directory", &directory, "--ports-file", &ports_file, "--trace-ring", "0"],
             &["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
             // Ten thousand stations at once are the measurement, not an attack.
@@ -245,6 +257,12 @@ impl Site {
         ];
         let fixed = name == MINIMAL;
         Self { name, address, processes, fixed, _gateway: gateway, _worker: worker, _folder: folder }
+    }
+
+    /// How it is named to the stations where it has turns with others.
+    fn beside(&self, stations: &str) -> String {
+        let processes: Vec<String> = self.processes.iter().map(|one| one.replace('=', ":")).collect();
+        format!("{}={}+stations:{stations}", self.address, processes.join(","))
     }
 
     fn load(&self, what: &[&str]) -> Result<Value> {
@@ -329,20 +347,19 @@ pub(super) fn print(result: &Value) {
             added / 1e3,
             verdict(ratio, LATENCY_GOAL, "×")
         );
-        let [few, many] = FEW_AND_MANY.map(|stations| &table["stations"][stations.to_string()]);
-        println!(
-            "    CPU per call, {} and {} stations, as many calls a second",
-            FEW_AND_MANY[0], FEW_AND_MANY[1]
-        );
-        let growth = |who| of(many, who, "server_us_per_call") / of(few, who, "server_us_per_call");
-        for who in [OURS, MINIMAL, FLOOR].into_iter().filter(|who| !few[who].is_null()) {
+        let stations = &table["stations"];
+        let [few, many] = FEW_AND_MANY;
+        println!("    CPU per call, {few} and {many} stations, {few} calls at a time");
+        let rounded = |who: &str| (number(&stations[who]["growth"]) * 100.0).round() / 100.0;
+        for who in [OURS, FLOOR] {
+            let row = &stations[who];
+            let [few, many] = ["few", "many"].map(|of| number(&row[of]["server_us_per_call"]));
+            let [low, high] = [0, 1].map(|at| number(&row["growth_half_within"][at]));
             println!(
-                "      {who:<28} {:>6.1} µs and {:>6.1} µs: {:.2} ×{}",
-                of(few, who, "server_us_per_call"),
-                of(many, who, "server_us_per_call"),
-                growth(who),
+                "      {who:<28} {few:>6.1} µs and {many:>6.1} µs: {:.2} × ({low:.2} to {high:.2}){}",
+                rounded(who),
                 if who == OURS {
-                    verdict(growth(who), (growth(FLOOR) * 100.0).round() / 100.0, "× as the floor")
+                    verdict(rounded(who), rounded(FLOOR), "× as the floor")
                 } else {
                     String::new()
                 },
