@@ -155,8 +155,11 @@ fn add_ratios(row: &mut Value, ratios: &[f64]) {
 
 /// What a call has cost in each turn of all runs.
 fn costs(runs: &[Value]) -> Vec<f64> {
-    let turns = runs.iter().filter_map(|run| run["us_per_call_by_turn"].as_array());
-    turns.flatten().filter_map(Value::as_f64).collect()
+    by_turn(runs, "us_per_call_by_turn")
+}
+
+fn by_turn(runs: &[Value], what: &str) -> Vec<f64> {
+    runs.iter().filter_map(|run| run[what].as_array()).flatten().filter_map(Value::as_f64).collect()
 }
 
 /// Each beside the floor's before it; where there are not as many, all beside the floor's median.
@@ -168,26 +171,23 @@ fn ratios(costs: &[f64], floor: &[f64]) -> Vec<f64> {
     costs.iter().map(|cost| cost / floor).collect()
 }
 
-/// Each server boots all its stations twice in a round, in a process of its own, and the second time counts: a process gets
-/// the memory that the one before it has given back, and fresh memory costs a virtual machine a multiple of that. Who needs
-/// more of it than the one before would pay for that, whoever it is.
+/// How fast stations boot. The servers have turns.
 fn boots(quick: bool) -> Result<Value> {
-    // A round is over in a second, and rounds differ by a third.
-    let rounds = if quick { 5 } else { 20 };
-    let what = ["boots", "--stations", &BOOTING.to_string()];
-    let mut runs: Vec<Vec<Value>> = vec![Vec::new(); SERVERS.len()];
+    let (rounds, turns) = if quick { (1, "10") } else { (3, "24") };
+    let servers: Vec<&Server> = SERVERS.iter().filter(|server| server.boots).collect();
+    let mut runs: Vec<Vec<Value>> = vec![Vec::new(); servers.len()];
     for round in 1..=rounds {
         eprintln!("{BOOTING} stations boot, round {round} of {rounds}");
-        for (server, runs) in SERVERS.iter().zip(&mut runs).filter(|(server, _)| server.boots) {
-            measure(server, &what)?;
-            runs.push(measure(server, &what)?);
+        let what = ["boots", "--stations", &BOOTING.to_string(), "--turns", turns];
+        for (runs, run) in runs.iter_mut().zip(measure_by_turns(&servers, &what)?) {
+            runs.push(run);
         }
     }
-    let rates = |runs: &[Value]| runs.iter().map(|run| number(&run["booted_per_second"])).collect::<Vec<_>>();
     let mut result = json!({});
-    for (server, of_server) in SERVERS.iter().zip(&runs).filter(|(server, _)| server.boots) {
+    for (server, of_server) in servers.iter().zip(&runs) {
+        let by_turn = |runs: &[Value]| by_turn(runs, "booted_per_second_by_turn");
         let mut row = medians(of_server);
-        add_ratios(&mut row, &ratios(&rates(of_server), &rates(&runs[0])));
+        add_ratios(&mut row, &ratios(&by_turn(of_server), &by_turn(&runs[0])));
         result[server.name] = row;
     }
     Ok(result)

@@ -2,7 +2,8 @@
 //!
 //! `load calls` keeps one call of each station open all the time, or a number of calls of which each station makes one in its
 //! turn, and reads the server's CPU time from /proc before and after; several servers can have turns, so that all are measured
-//! in the same minute. `load open` makes calls at times that do not depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
+//! in the same minute. `load boots` has stations come and boot, by turns as well. `load open`
+//! makes calls at times that do not depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -81,8 +82,15 @@ enum What {
     },
     /// Connections and the answers to their BootNotifications
     Boots {
+        /// As many at each server
         #[arg(long)]
         stations: usize,
+        /// So often, after once to warm up: they come to the servers by turns
+        #[arg(long, default_value_t = 1)]
+        turns: usize,
+        /// Another server that has turns, as with the calls
+        #[arg(long)]
+        beside: Vec<Beside>,
     },
     /// Memory of connections that do nothing
     Idle {
@@ -114,7 +122,9 @@ async fn play() -> Result<()> {
         What::Open { stations, per_second, seconds } => {
             open(server, &pid, stations, per_second, Duration::from_secs(seconds)).await?
         }
-        What::Boots { stations } => boots(server, &pid, stations).await?,
+        What::Boots { stations, turns, beside } => {
+            boots(&Called::all(server, pid, beside, stations), turns).await?
+        }
         What::Idle { connections, calls } => idle(server, pid[0].pid, connections, calls).await?,
     };
     println!("{result}");
@@ -404,10 +414,45 @@ fn told(
     Ok(result)
 }
 
-/// Stations that come all at once, as after a cut of the network, as fast as they are taken.
-async fn boots(server: Server, processes: &[Process], stations: usize) -> Result<serde_json::Value> {
-    drop(connect(server, CONNECTING_AT_ONCE).await?);
-    let (used, begun) = (Used::by(processes)?, Instant::now());
+/// Stations that come all at once, as fast as they are taken, and as after a cut of the network: they were here before, so that
+/// the servers have the memory for them. Fresh memory costs a virtual machine so much, and now more and now less, that there
+/// would be little else to see. The servers have turns.
+async fn boots(all: &[Called], turns: usize) -> Result<serde_json::Value> {
+    let mut told: Vec<[Vec<f64>; 2]> = all.iter().map(|_| Default::default()).collect();
+    for turn in 0..=turns {
+        let mut order: Vec<_> = all.iter().zip(&mut told).collect();
+        // Nobody is always behind the same one.
+        if turn % 2 == 1 {
+            order.reverse();
+        }
+        for (called, [per_second, micros]) in order {
+            let (used, begun) = (Used::by(&called.processes)?, Instant::now());
+            let booted = boot(called.server, called.stations).await?;
+            let (took, used) = (begun.elapsed(), used.since(&called.processes)?);
+            drop(booted);
+            settle(called.processes[0].pid).await?;
+            if turn > 0 {
+                per_second.push(called.stations as f64 / took.as_secs_f64());
+                micros.push(used.sum().as_secs_f64() * 1e6 / called.stations as f64);
+            }
+        }
+    }
+    let mut told: Vec<_> = all
+        .iter()
+        .zip(told)
+        .map(|(called, [per_second, micros])| {
+            json!({
+                "stations": called.stations,
+                "booted_per_second": median(&per_second),
+                "booted_per_second_by_turn": per_second,
+                "server_us_each": median(&micros),
+            })
+        })
+        .collect();
+    Ok(if all.len() == 1 { told.swap_remove(0) } else { json!(told) })
+}
+
+async fn boot(server: Server, stations: usize) -> Result<Vec<Vec<Station>>> {
     let next = Cell::new(0);
     let lanes = (0..CONNECTING_AT_ONCE).map(async |_| {
         let mut booted = Vec::new();
@@ -419,17 +464,10 @@ async fn boots(server: Server, processes: &[Process], stations: usize) -> Result
         }
         anyhow::Ok(booted)
     });
-    let all = tokio::select! {
-        all = futures_util::future::try_join_all(lanes) => all?,
+    tokio::select! {
+        all = futures_util::future::try_join_all(lanes) => all,
         never = never_sleep() => never,
-    };
-    let (cpu, took) = (used.since(processes)?.sum(), begun.elapsed());
-    drop(all);
-    Ok(json!({
-        "stations": stations,
-        "booted_per_second": stations as f64 / took.as_secs_f64(),
-        "server_us_each": cpu.as_secs_f64() * 1e6 / stations as f64,
-    }))
+    }
 }
 
 async fn idle(server: Server, pid: u32, connections: usize, calls: usize) -> Result<serde_json::Value> {

@@ -308,6 +308,12 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// Whether anybody may be listening for events: what nobody would hear need not be put together. A transport to other
+    /// processes does not know, and says yes.
+    fn hears_events(&self) -> bool {
+        true
+    }
+
     /// Whether the bus can be reached, and when that changes.
     fn state(&self) -> watch::Receiver<State>;
 

@@ -106,6 +106,10 @@ impl Bus for InProcess {
         Box::pin(std::future::ready(self.0.subscribe(subscription, consumer)))
     }
 
+    fn hears_events(&self) -> bool {
+        !self.0.table.read().unwrap_or_else(PoisonError::into_inner).events.is_empty()
+    }
+
     fn state(&self) -> watch::Receiver<State> {
         self.0.state.subscribe()
     }

@@ -8,7 +8,7 @@ use crate::{
     metrics::{Cause, Closed},
     registry::{Handle, Parcel, Registered},
     restore,
-    shared::{Shared, now},
+    shared::{Shared, now, within},
     socket::Socket,
     tap::Seen,
 };
@@ -152,7 +152,7 @@ async fn open(
         shared.journal.look_up(shared, &key).await?;
         Ok::<_, DirectoryError>(claim)
     };
-    let claim = match tokio::time::timeout(shared.config.handshake_timeout, claiming).await {
+    let claim = match within(shared.config.handshake_timeout, claiming).await {
         Ok(Ok(claim)) => claim,
         other => {
             if let Ok(Err(error)) = other {
@@ -198,7 +198,7 @@ async fn open(
     if shared.tap.is_open() {
         shared.show(&handle, Seen::Connected);
     }
-    shared.tell_event(&handle, r#"{"event":"connected"}"#.to_owned());
+    shared.tell_event(&handle, r#"{"event":"connected"}"#);
     let who = Attendance {
         tenant: handle.key.tenant.clone(),
         station: handle.key.station.clone(),
@@ -232,7 +232,7 @@ where
     let now_ms = shared.clock.wall_ms(now());
     let releasing = async {
         let released = shared.directory.release(&handle.key, handle.generation, now_ms);
-        match tokio::time::timeout(shared.config.handshake_timeout, released).await {
+        match within(shared.config.handshake_timeout, released).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(station = %handle.key.station, %error, "the end of a connection could not be recorded");

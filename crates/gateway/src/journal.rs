@@ -120,6 +120,9 @@ impl Journal {
         let before = self.book().appended;
         let count = shared.directory.journal_count(Some(key)).await?;
         let mut book = self.book();
+        if count == 0 && book.stations.is_empty() {
+            return Ok(());
+        }
         match book.stations.entry(key.clone()) {
             Entry::Occupied(held) if held.get().appended > before => {}
             Entry::Occupied(held) if count == 0 => {

@@ -5,7 +5,7 @@ use crate::{
     driver::{End, Farewell},
     handshake::{self, Choice, Offer, Proof, Refusal, Standing},
     metrics::Cause,
-    shared::{Shared, now},
+    shared::{Shared, now, within},
     socket::Socket,
     tap::{Record, Seen},
 };
@@ -71,8 +71,10 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: Can
             // In the order in which they came. The time for the handshake begins with the turn.
             let place = turn.await;
             drop(waits);
-            let shaking = shake_hands(&serving, stream, peer.ip());
-            let shaken = tokio::time::timeout(serving.config.handshake_timeout, shaking).await;
+            let shaken = {
+                let shaking = pin!(shake_hands(&serving, stream, peer.ip()));
+                tokio::time::timeout(serving.config.handshake_timeout, shaking).await
+            };
             // Only handshakes are limited by it.
             drop(place);
             let (stream, early, outcome) = shaken.ok()??;
@@ -211,7 +213,7 @@ async fn decide(
     let place = shared.limits.enter(address, &offer.key.tenant, now)?;
     // Leaves time to say so.
     let patience = config.handshake_timeout * 3 / 4;
-    tokio::time::timeout(patience, admit(shared, &offer)).await.map_err(|_| Refusal::LookUp)??;
+    within(patience, admit(shared, &offer)).await.map_err(|_| Refusal::LookUp)??;
     let choice = handshake::choose(&offer, config)?;
     let mut response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)

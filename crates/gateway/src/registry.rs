@@ -4,6 +4,7 @@ use crate::mailbox::{Mailbox, PostError};
 use bytes::Bytes;
 use foldhash::{HashMap, fast::RandomState};
 use std::{
+    collections::hash_map::Entry,
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -120,12 +121,17 @@ impl Registry {
     pub(crate) fn insert(&self, handle: &Arc<Handle>) -> Registered {
         let mut shard = self.shard(&handle.key);
         let replaced = shard.tombstones.get(&handle.key).is_some_and(|(dead, _)| handle.generation <= *dead);
-        let newer =
-            shard.connections.get(&handle.key).is_some_and(|other| other.generation > handle.generation);
-        if replaced || newer {
+        if replaced {
             return Registered::Outdated;
         }
-        Registered::Latest(shard.connections.insert(handle.key.clone(), Arc::clone(handle)))
+        match shard.connections.entry(handle.key.clone()) {
+            Entry::Occupied(other) if other.get().generation > handle.generation => Registered::Outdated,
+            Entry::Occupied(mut other) => Registered::Latest(Some(other.insert(Arc::clone(handle)))),
+            Entry::Vacant(place) => {
+                place.insert(Arc::clone(handle));
+                Registered::Latest(None)
+            }
+        }
     }
 
     /// Removes a connection, unless a newer one has its place (L01).

@@ -22,16 +22,17 @@ use std::{
     collections::VecDeque,
     fmt,
     future::Future as _,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use switchboard_bus::{Address, Bus, ConnectionKey, Envelope, Kind, Metadata, OutcomeKind, PublishError};
 use switchboard_directory::{Directory, StationKey, password::Verifier};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::error::Elapsed};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What all connections of a gateway share.
@@ -216,7 +217,10 @@ impl Shared {
     }
 
     /// Tells whoever cares that a connection began or ended.
-    pub(crate) fn tell_event(&self, handle: &Handle, body: String) {
+    pub(crate) fn tell_event(&self, handle: &Handle, body: impl Into<Bytes>) {
+        if !self.bus.hears_events() {
+            return;
+        }
         let mut metadata = Metadata::new(Kind::Event);
         metadata.tenant = handle.key.tenant.clone();
         metadata.station = Some(handle.key.station.clone());
@@ -387,6 +391,15 @@ impl Clock {
     fn since_base(&self, now: Instant) -> i64 {
         i64::try_from(now.saturating_duration_since(self.base).as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// Waits for as long as that; what is ready at once, as most is within one process, gets no timer.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = futures_util::poll!(future.as_mut()) {
+        return Ok(output);
+    }
+    tokio::time::timeout(limit, future).await
 }
 
 /// The monotonic clock. The one place where this crate reads it.

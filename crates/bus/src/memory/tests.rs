@@ -44,6 +44,16 @@ async fn who_misses_an_event_is_counted() {
 }
 
 #[tokio::test]
+async fn it_says_whether_anybody_listens_for_events() {
+    let bus: Arc<dyn Bus> = Arc::new(InProcess::new());
+    assert!(!bus.hears_events());
+    let listener = Recorder::new().listen(&bus, Topic::Events, 1).await;
+    assert!(bus.hears_events());
+    drop(listener);
+    assert!(!bus.hears_events());
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_in_headers_is_refused_before_anybody_gets_it() {
     let bus: Arc<dyn Bus> = Arc::new(InProcess::new());
     let recorder = Recorder::new();

@@ -85,14 +85,17 @@ impl Stations {
 
     /// What is known of a station; nothing yet if it is new.
     pub(super) fn get_or_add(&mut self, key: &StationKey) -> &mut Known {
-        let key = if self.known.contains_key(key) {
-            key.clone()
-        } else {
-            let own = key.detached();
-            self.order.insert(own.clone());
-            own
-        };
-        self.known.entry(key).or_default()
+        if !self.known.contains_key(key) {
+            return self.add(key);
+        }
+        self.known.entry(key.clone()).or_default()
+    }
+
+    /// Begins with a station of which nothing is known.
+    pub(super) fn add(&mut self, key: &StationKey) -> &mut Known {
+        let own = key.detached();
+        self.order.insert(own.clone());
+        self.known.entry(own).or_default()
     }
 
     /// The stations of a tenant in order, after one of them.

@@ -7,7 +7,7 @@ use super::fault::full;
 use super::known::{Changed, Connected, Known, Stations};
 use crate::{Claim, DirectoryError, Location, StationKey, StationRecord, Terms};
 use bytestring::ByteString;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use switchboard_bus::{ConnectionKey, Registration};
@@ -61,8 +61,8 @@ impl Live {
             accounts: 0,
             floor: 0,
             clock_ms: 0,
-            leases: HashMap::new(),
-            journal: HashMap::new(),
+            leases: HashMap::default(),
+            journal: HashMap::default(),
             journal_total: 0,
             changed: Changed::new(is_written),
             flushed_ms: 0,
@@ -140,7 +140,7 @@ impl Live {
             Some(known) => known,
             None => {
                 state.make_room(now_ms)?;
-                state.stations.get_or_add(key)
+                state.stations.add(key)
             }
         };
         let clock = u64::try_from(state.clock_ms).unwrap_or(0);
