@@ -119,7 +119,8 @@ async fn schedule(
         .find(|start| !start.is_null())
         .cloned()
         .unwrap_or_default();
-    shown["schedule"] = if inner.is_null() {
+    // Some stations refuse and fill the schedule with nothing all the same.
+    shown["schedule"] = if inner.is_null() || answer["status"] != "Accepted" {
         Value::Null
     } else {
         json!({

@@ -5,6 +5,7 @@ mod common;
 use common::{Site, event, meter, start, stop, with};
 use serde_json::json;
 use switchboard_central::AlarmKind;
+use switchboard_rpc::Version;
 
 #[tokio::test]
 async fn the_end_of_an_unknown_transaction_waits_for_a_person() {
@@ -147,6 +148,100 @@ async fn an_end_without_its_trigger_still_ends_the_transaction() {
     let booked = site.transactions().await.remove(0);
     assert!(booked.ended && booked.events.unwrap().complete);
     assert_eq!(site.alarms().await, [(AlarmKind::Unreadable, 1)]);
+}
+
+/// V10: what OCPP 2.0 called `transactionData` says which transaction it is, and numbers are texts.
+#[tokio::test]
+async fn events_in_the_shape_of_2_0_are_booked_with_their_energy() {
+    for version in [Version::V201, Version::V21] {
+        let site = Site::new();
+        let station = site.v2x("CS1", version).await;
+        // The members in either order: one station writes the readings first.
+        for (seq, kind, wh) in [(0, "Started", "1000"), (1, "Updated", "1500"), (2, "Ended", "2000")] {
+            let time = format!("2022-07-16T12:5{seq}:35Z");
+            let readings =
+                format!(r#""meterValue":[{{"timestamp":"{time}","sampledValue":[{{"value":"{wh}"}}]}}]"#);
+            let data = r#""transactionData":{"id":"1","remoteStartId":"7","chargingState":"Charging"}"#;
+            let both = if seq == 1 { format!("{readings},{data}") } else { format!("{data},{readings}") };
+            let event = format!(
+                r#"{{"eventType":"{kind}","timestamp":"{time}","triggerReason":"Authorized","seqNo":{seq},{both},"evse":{{"id":1}}}}"#
+            );
+            for _ in 0..2 {
+                assert_eq!(
+                    station.call_text(&station.next(), "TransactionEvent", &event).await,
+                    json!({}),
+                    "{event}"
+                );
+            }
+        }
+        let mut booked = site.transactions().await;
+        assert_eq!(booked.len(), 1);
+        let booked = booked.remove(0);
+        assert!(booked.ended && booked.events.unwrap().complete);
+        assert_eq!(booked.evse, Some(1));
+        assert_eq!(site.central.meter_total(booked.id).await.unwrap().unwrap().to_string(), "1000");
+        assert_eq!(site.alarms().await, [(AlarmKind::Unreadable, 3)]);
+    }
+}
+
+/// V10: there the value was a bare text, of the energy register in Wh.
+#[tokio::test]
+async fn readings_in_the_shape_of_1_5_are_metered() {
+    let site = Site::new();
+    let station = site.v16("CP1");
+    let id = station.start(start(2, "TAG", "2016-09-17T15:00:00Z", 0)).await;
+    for (time, values, total) in [
+        ("15:47:37", r#"["100"]"#, "100"),
+        ("15:48:37", r#"["150"]"#, "150"),
+        // Of the same second, and with an object as there are some.
+        ("15:48:37", r#"["160"]"#, "160"),
+        ("15:49:37", r#"[{"value":"0.2","unit":"kWh"},{"value":"230","measurand":"Voltage"}]"#, "200"),
+        ("15:50:37", "[]", "200"),
+    ] {
+        let payload = format!(
+            r#"{{"connectorId":2,"transactionId":{id},"values":[{{"timestamp":"2016-09-17T{time}Z","value":{values}}}]}}"#
+        );
+        for _ in 0..2 {
+            assert_eq!(station.call_text(&station.next(), "MeterValues", &payload).await, json!({}));
+        }
+        let found = site.central.meter_total(id).await.unwrap().unwrap();
+        assert_eq!(found.to_string(), total, "{payload}");
+    }
+    station.call("StopTransaction", stop(id, "2016-09-17T16:00:00Z", 250)).await;
+    assert_eq!(site.central.meter_total(id).await.unwrap().unwrap().to_string(), "250");
+}
+
+/// V10: a station that is not answered would send it for ever.
+#[tokio::test]
+async fn samples_that_are_no_samples_can_come_twice_for_one_moment() {
+    let site = Site::new();
+    let station = site.v16("CP1");
+    let id = station.start(start(1, "TAG", "2026-01-01T10:00:00Z", 0)).await;
+    for samples in
+        [json!(["x", 7]), json!(["y", 7, null, {"value": "50"}]), json!([{"measurand": 5, "value": "1"}])]
+    {
+        let payload = meter(1, Some(id), "2026-01-01T10:10:00Z", samples);
+        assert_eq!(station.call("MeterValues", payload.clone()).await, json!({}), "{payload}");
+    }
+    assert_eq!(site.central.meter_total(id).await.unwrap().unwrap().to_string(), "50");
+    let kept = site.central.readings(id).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    let samples: Vec<serde_json::Value> = serde_json::from_str(&kept[0].samples).unwrap();
+    assert_eq!(samples.len(), 4, "{samples:?}");
+}
+
+/// Stations that leave out the zero of hours below ten.
+#[tokio::test]
+async fn an_hour_of_one_digit_is_a_time() {
+    let site = Site::new();
+    let station = site.v16("CP1");
+    let id = station.start(start(1, "TAG", "2022-07-10T3:11:55Z", 0)).await;
+    let status = json!({"connectorId": 1, "errorCode": "NoError", "status": "Charging",
+        "timestamp": "2022-07-10T3:12:00Z"});
+    assert_eq!(station.call("StatusNotification", status).await, json!({}));
+    let booked = site.central.transaction(id).await.unwrap().unwrap();
+    assert_eq!(booked.started.unwrap().ms, Some(1_657_422_715_000));
+    assert_eq!(site.alarms().await, []);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{process::Stdio, time::Duration};
-use switchboard_testkit::{Switchboard, TlsFront, http};
+use switchboard_testkit::{Switchboard, TlsFront, http, wait};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -143,32 +143,45 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
         let server = Switchboard::start(BINARY, SERVER).await?;
         let short = DAY.replace("hours = 24", "hours = 10").replace("begins_at = 4", "begins_at = 7");
         let busy = short.replace("per_connector = 1.2", "per_connector = 8");
-        let arguments = [
-            "--stations",
-            "78",
-            "--speed",
-            "3600",
-            "--versions",
-            "1.6,2.0.1,2.1",
-            "--quirks",
-            "all",
-            "--compress",
-        ];
-        let (code, summary) = Simulation::start(&server, &busy, &arguments)?.ended().await?;
-        let stations = summary["perStation"].as_array().context("no stations")?;
-        let sum = |quirk: &str, member: &str| {
-            let with = stations.iter().filter(|one| one["quirks"][0] == quirk);
-            with.filter_map(|one| one[member].as_u64()).sum::<u64>()
-        };
         let listed = server.run(&["simulate", "--quirks", "list", "--json"]).await?.json()?;
-        for quirk in listed.as_array().context("no list")? {
-            let name = quirk["name"].as_str().context("no name")?;
-            ensure!(sum(name, "transactions") > 0, "nobody with {name} has charged");
-            let refused = sum(name, "refused");
-            // A status without a status can only be refused; all else is borne.
-            ensure!(refused == 0 || name == "statusless-status", "{name}: {refused} refused");
+        let names: Vec<&str> =
+            listed.as_array().context("no list")?.iter().filter_map(|one| one["name"].as_str()).collect();
+        // Each quirk in each version: the books of a station of 1.6 say nothing of one of 2.1.
+        let number = names.len().to_string();
+        let start = |version, prefix| {
+            let arguments = [
+                "--stations",
+                &number,
+                "--speed",
+                "3600",
+                "--versions",
+                version,
+                "--prefix",
+                prefix,
+                "--quirks",
+                "all",
+                "--compress",
+            ];
+            Simulation::start(&server, &busy, &arguments)
+        };
+        let (old, new, newer) = (start("1.6", "A")?, start("2.0.1", "B")?, start("2.1", "C")?);
+        let (old, new, newer) = tokio::join!(old.ended(), new.ended(), newer.ended());
+        for ended in [old, new, newer] {
+            let (code, summary) = ended?;
+            let stations = summary["perStation"].as_array().context("no stations")?;
+            ensure!(stations.len() == names.len(), "{summary}");
+            for name in &names {
+                let of = |one: &&Value| one["quirks"][0] == *name;
+                let station = stations.iter().find(of).with_context(|| format!("nobody with {name}"))?;
+                ensure!(
+                    station["transactions"].as_u64() > Some(0),
+                    "nobody with {name} has charged: {station}"
+                );
+                // A status without a status can only be refused; all else is borne.
+                ensure!(station["refused"] == 0 || *name == "statusless-status", "{name}: {station}");
+            }
+            agree(code, &summary)?;
         }
-        agree(code, &summary)?;
         let (_, metrics) = http::get(server.admin(), "/metrics").await?;
         let counted = |name: &str| {
             let line = metrics.lines().find(|line| line.starts_with(name))?;
@@ -181,6 +194,76 @@ async fn whatever_stations_do_wrong_the_server_lives_and_bills_rightly() -> Resu
             matches!(http::get(server.admin(), "/readyz").await, Ok((200, _))),
             "it is not ready any more"
         );
+        Ok(())
+    })
+    .await?
+}
+
+/// Runs a command until what it prints is right, whatever its exit code.
+async fn comes_to(server: &Switchboard, words: &[&str], right: impl Fn(&Value) -> bool) -> Result<Value> {
+    let last = std::cell::RefCell::new(Value::Null);
+    let found = wait::until(format!("{words:?}"), async || {
+        let shown = server.run(&[words, &["--json"][..]].concat()).await.ok()?.json().ok()?;
+        let found = right(&shown).then(|| shown.clone());
+        last.replace(shown);
+        found
+    });
+    found.await.with_context(|| last.borrow().to_string())
+}
+
+#[tokio::test]
+async fn what_stations_tell_oddly_of_themselves_is_understood() -> Result<()> {
+    tokio::time::timeout(LIMIT, async {
+        let server = Switchboard::start(BINARY, SERVER).await?;
+        let idle =
+            DAY.replace("per_connector = 1.2", "per_connector = 0").replace("share = 0.3", "share = 0");
+        let idle = idle.replace("a_day = 0.3", "a_day = 0").replace("losses_a_day = 0.1", "losses_a_day = 0");
+        for (version, prefix, key) in
+            [("1.6", "A", "LocalPreAuthorize"), ("2.0.1", "B", "AuthCtrlr/LocalPreAuthorize")]
+        {
+            let quirks = "setting-types,setting-digits,hollow-schedules";
+            let arguments =
+                ["--stations", "3", "--versions", version, "--prefix", prefix, "--quirks", quirks];
+            let simulation = Simulation::start(&server, &idle, &arguments)?;
+            let name = |number: u32| format!("{prefix}00{number}");
+            // Numbers and booleans, or figures for booleans: what it has is what is desired.
+            for (station, told) in [(name(1), "true"), (name(2), "1")] {
+                comes_to(&server, &["config", &station], |shown| shown["connected"] == true).await?;
+                let pair = format!("{key}=true");
+                let set = server.run(&["config", "set", &station, &pair]).await?;
+                ensure!(set.code == 0, "{set:?}");
+                let is = |shown: &Value| {
+                    let settings = shown["settings"].as_array();
+                    settings
+                        .into_iter()
+                        .flatten()
+                        .any(|one| one["name"] == key && one["state"] == "applied" && one["reported"] == told)
+                };
+                comes_to(&server, &["config", &station], is).await?;
+            }
+            // A schedule that there is not.
+            let refused =
+                |shown: &Value| shown["payload"]["status"] == "Rejected" && shown["schedule"].is_null();
+            let asked = ["profiles", "schedule", &name(3), "--connector", "1", "--duration", "60"];
+            comes_to(&server, &asked, refused).await?;
+            // A name of the other version would never be sent: what to set instead is said.
+            let (wrong, right) = if version == "1.6" {
+                ("OCPPCommCtrlr/HeartbeatInterval", "HeartbeatInterval")
+            } else {
+                ("HeartbeatInterval", "OCPPCommCtrlr/HeartbeatInterval")
+            };
+            let set = server.run(&["config", "set", &name(3), &format!("{wrong}=300"), "--json"]).await?;
+            ensure!(set.code == 0 && set.stderr.contains(&format!("set {right} instead")), "{set:?}");
+            let settings = set.json()?;
+            let one = settings["settings"].as_array().into_iter().flatten().find(|one| one["name"] == wrong);
+            let one = one.context("it is not there")?;
+            ensure!(
+                one["state"] == "otherVersion"
+                    && one["reason"].as_str().is_some_and(|why| why.contains(right)),
+                "{one}"
+            );
+            drop(simulation);
+        }
         Ok(())
     })
     .await?

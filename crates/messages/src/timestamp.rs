@@ -6,8 +6,8 @@ use std::hash::{Hash, Hasher};
 
 /// A point in time, to the nanosecond, between the years 1 and 9999.
 ///
-/// Reading is tolerant (any number of fraction digits, `Z`, `+hh:mm`, `+hhmm`, `+hh`, a space for the `T`, no zone at
-/// all); writing gives the recommended form: UTC with `Z`, milliseconds or no fraction. Compared by the instant alone.
+/// Reading is tolerant (any number of fraction digits, an hour of one digit, `Z`, `+hh:mm`, `+hhmm`, `+hh`, a space for
+/// the `T`, no zone at all); writing gives the recommended form: UTC with `Z`, milliseconds or no fraction. Compared by the instant alone.
 #[derive(Clone, Copy)]
 pub struct Timestamp {
     seconds: i64,
@@ -178,7 +178,10 @@ impl Cursor<'_> {
         self.one(b"-")?;
         let day = self.number(2)?;
         let separator = self.one(b"Tt ")?;
-        let hour = self.number(2)?;
+        let (hour, is_short) = match self.number(2) {
+            Some(hour) => (hour, false),
+            None => (self.number(1)?, true),
+        };
         self.one(b":")?;
         let minute = self.number(2)?;
         self.one(b":")?;
@@ -193,7 +196,7 @@ impl Cursor<'_> {
         if !valid {
             return None;
         }
-        let mut form = if separator == b' ' { Form::Loose } else { Form::Rfc3339 };
+        let mut form = if separator == b' ' || is_short { Form::Loose } else { Form::Rfc3339 };
         let mut nanoseconds = 0;
         if let Some(mark) = self.one(b".,") {
             if mark == b',' {
@@ -324,6 +327,8 @@ mod tests {
             ("2024-04-26T14:35:02+0200", "2024-04-26T12:35:02Z", Form::Loose),
             ("2024-04-26T14:35:02+02", "2024-04-26T12:35:02Z", Form::Loose),
             ("2024-04-26 14:35:02Z", "2024-04-26T14:35:02Z", Form::Loose),
+            ("2022-07-10T3:11:55Z", "2022-07-10T03:11:55Z", Form::Loose),
+            ("2022-07-10T3:11:55", "2022-07-10T03:11:55Z", Form::ZoneAssumed),
             ("2023-10-19T15:28:07", "2023-10-19T15:28:07Z", Form::ZoneAssumed),
             ("2026-08-04 13:35:45.377", "2026-08-04T13:35:45.377Z", Form::ZoneAssumed),
             ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z", Form::Rfc3339),
@@ -344,7 +349,9 @@ mod tests {
             "2024-04-26",
             "2024-04-26T",
             "14:35:02Z",
-            "2022-07-10T3:11:55Z",
+            "2022-07-10T:11:55Z",
+            "2022-07-10T003:11:55Z",
+            "2022-07-10T3:1:55Z",
             "2023-02-29T00:00:00Z",
             "2024-13-01T00:00:00Z",
             "2024-00-01T00:00:00Z",

@@ -88,10 +88,10 @@ impl Plan {
         })
     }
 
-    fn config(&self, number: u32, shared: &Shared) -> Config {
+    fn config(&self, number: u32, shared: &mut Shared) -> Config {
         let mut random =
             fastrand::Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(number.into()));
-        let scenario = &shared.scenario;
+        let scenario = Arc::clone(&shared.scenario);
         let mut config = Config::new(Arc::clone(&shared.url), self.id(number));
         config.seed = random.u64(..);
         config.version =
@@ -108,10 +108,8 @@ impl Plan {
         config.statistics = Arc::clone(&shared.statistics);
         config.pace = Some(shared.pace.clone());
         config.speed = shared.pace.speed();
-        if f64::from(number) * GOLDEN * GOLDEN % 1.0 < scenario.quirks.share && !shared.quirks.is_empty() {
-            config.quirks = vec![shared.quirks[number as usize % shared.quirks.len()]];
-        }
-        config.scenario = Some(Arc::clone(scenario));
+        config.quirks = shared.next_quirk(config.version).into_iter().collect();
+        config.scenario = Some(scenario);
         config
     }
 
@@ -127,8 +125,25 @@ struct Shared {
     tokens: Arc<[String]>,
     scenario: Arc<Scenario>,
     quirks: Vec<Quirk>,
+    /// How many stations of each version there are already, and how many of them have quirks.
+    made: Vec<(Version, u32, u32)>,
     statistics: Arc<Statistics>,
     pace: Pace,
+}
+
+impl Shared {
+    /// The quirk of the next station of this version, if it has one: all in turn, so that each is there in each version.
+    fn next_quirk(&mut self, version: Version) -> Option<Quirk> {
+        if !self.made.iter().any(|(one, ..)| *one == version) {
+            self.made.push((version, 0, 0));
+        }
+        let (_, made, odd) = self.made.iter_mut().find(|(one, ..)| *one == version)?;
+        *made += 1;
+        let is_odd = f64::from(*odd) + 1.0 <= f64::from(*made) * self.scenario.quirks.share + 1e-9;
+        let turn = *odd as usize;
+        *odd += u32::from(is_odd);
+        self.quirks.get(turn.checked_rem(self.quirks.len())?).copied().filter(|_| is_odd)
+    }
 }
 
 /// A station of a population.
@@ -159,11 +174,12 @@ impl Population {
     pub fn start(plan: &Plan) -> Self {
         let now = driver::now();
         let scenario = Arc::new(plan.scenario.clone());
-        let shared = Shared {
+        let mut shared = Shared {
             url: plan.url.as_str().into(),
             tokens: (0..scenario.session.tags).map(|number| format!("{}T{number:05}", plan.prefix)).collect(),
             // Names were judged when the scenario was read.
             quirks: Quirk::named(&scenario.quirks.names).unwrap_or_default(),
+            made: Vec::new(),
             statistics: Arc::default(),
             pace: Pace::new(plan.pace(), now.at),
             scenario,
@@ -180,7 +196,7 @@ impl Population {
         };
         let switch_on = Duration::from_secs_f64(shared.scenario.switch_on_seconds);
         for number in 0..plan.stations {
-            let config = plan.config(number, &shared);
+            let config = plan.config(number, &mut shared);
             let (id, version, quirks) = (config.id.clone(), config.version, config.quirks.clone());
             let station = Simulated::new(config);
             population.members.push(Member { id, version, quirks, books: station.books() });
@@ -392,25 +408,31 @@ mod tests {
 
     #[test]
     fn shares_of_versions_and_quirks_are_kept() {
-        let plan = plan(
-            "about = 'x'\n[stations]\nversions = { '1.6' = 1, '2.0.1' = 3 }\n[quirks]\nshare = 0.2\nnames = ['noise']",
-        );
+        let plan =
+            plan("about = 'x'\n[stations]\nversions = { '1.6' = 1, '2.0.1' = 3 }\n[quirks]\nshare = 0.2");
         let scenario = Arc::new(plan.scenario.clone());
-        let shared = Shared {
+        let mut shared = Shared {
             url: "ws://nowhere".into(),
             tokens: Arc::new([]),
-            quirks: vec![Quirk::Noise],
+            quirks: Quirk::all().collect(),
+            made: Vec::new(),
             statistics: Arc::default(),
             pace: Pace::new(1.0, driver::now().at),
             scenario,
         };
-        let configs: Vec<Config> = (0..1000).map(|number| plan.config(number, &shared)).collect();
+        let configs: Vec<Config> = (0..1000).map(|number| plan.config(number, &mut shared)).collect();
         let old = configs.iter().filter(|config| config.version == Version::V16).count();
         let odd = configs.iter().filter(|config| !config.quirks.is_empty()).count();
         assert!((240..260).contains(&old) && (180..220).contains(&odd), "{old} {odd}");
         assert_eq!((configs[0].id.as_str(), configs[999].id.as_str()), ("SIM0001", "SIM1000"));
         assert_ne!(configs[0].seed, configs[1].seed);
-        assert_eq!(plan.config(7, &shared).seed, configs[7].seed, "the same seed, the same station");
+        for version in [Version::V16, Version::V201] {
+            let of = configs.iter().filter(|config| config.version == version);
+            let odd: Vec<Quirk> = of.clone().flat_map(|config| config.quirks.clone()).collect();
+            assert_eq!(odd.len(), of.count() / 5, "the share is the same in each version");
+            assert!(Quirk::all().all(|quirk| odd.contains(&quirk)), "each is there: {odd:?}");
+        }
+        assert_eq!(plan.config(7, &mut shared).seed, configs[7].seed, "the same seed, the same station");
     }
 
     #[test]

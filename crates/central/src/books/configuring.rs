@@ -6,7 +6,7 @@ use super::variable::{Name, Variable};
 use crate::duty::{At, Duty, Fixed, Kind, Make, NewDuty, Settled, owe, words};
 use crate::store::{Connection, StoreError};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 use switchboard_router::Outcome;
 use switchboard_rpc::Version;
 
@@ -168,18 +168,38 @@ fn keep_report(at: At<'_>, duty: &Duty, version: Option<Version>, answer: &Value
     if version == Some(Version::V16) {
         for one in answer["configurationKey"].as_array().into_iter().flatten() {
             let Some(name) = one["key"].as_str() else { continue };
-            let told = Told { name, value: one["value"].as_str(), readonly: one["readonly"].as_bool() };
+            let value = plain(&one["value"]);
+            let told = Told { name, value: value.as_deref(), readonly: flag(&one["readonly"]) };
             setting::reported(at, tenant, station, &told)?;
         }
         return Ok(());
     }
     for one in answer["getVariableResult"].as_array().into_iter().flatten() {
         let Some(variable) = Variable::of_members(one) else { continue };
-        let value = one["attributeValue"].as_str().filter(|_| one["attributeStatus"] == "Accepted");
+        let value = plain(&one["attributeValue"]).filter(|_| one["attributeStatus"] == "Accepted");
         let name = variable.to_string();
-        setting::reported(at, tenant, station, &Told { name: &name, value, readonly: None })?;
+        let told = Told { name: &name, value: value.as_deref(), readonly: None };
+        setting::reported(at, tenant, station, &told)?;
     }
     Ok(())
+}
+
+/// A value as the text that it should be: some stations tell numbers and booleans.
+fn plain(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(_) | Value::Bool(_) => Some(Cow::Owned(value.to_string())),
+        _ => None,
+    }
+}
+
+/// A boolean, also as a number.
+fn flag(value: &Value) -> Option<bool> {
+    value.as_bool().or_else(|| match value.as_u64()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    })
 }
 
 /// What a station answered for one setting, and why.

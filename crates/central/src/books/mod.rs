@@ -6,6 +6,7 @@
 mod alarm;
 mod charge;
 pub(crate) mod configuring;
+mod counterpart;
 mod event;
 mod follow;
 mod inventory;

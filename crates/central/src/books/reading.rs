@@ -23,7 +23,7 @@ pub(crate) struct Reading {
 }
 
 /// What tells one sample of a reading from another (`OCPP-J.md` 11.2); absent means the default of the schema.
-#[derive(PartialEq, Eq, Deserialize)]
+#[derive(Default, PartialEq, Eq, Deserialize)]
 struct SampleKey<'a> {
     #[serde(borrow, default)]
     measurand: Option<Cow<'a, str>>,
@@ -122,8 +122,13 @@ impl Ledger<'_> {
 fn merged(kept: &str, newer: &str) -> Option<String> {
     let mut samples: Vec<&RawValue> = serde_json::from_str(kept).ok()?;
     for sample in serde_json::from_str::<Vec<&RawValue>>(newer).ok()? {
-        let key = key(sample)?;
-        match samples.iter_mut().find(|other| self::key(other).is_some_and(|other| other == key)) {
+        let key = key(sample);
+        let is_same = |other: &&mut &RawValue| match &key {
+            Some(key) => self::key(other).is_some_and(|other| other == *key),
+            // It is no sample; it is there as it came.
+            None => other.get() == sample.get(),
+        };
+        match samples.iter_mut().find(is_same) {
             Some(other) => *other = sample,
             None => samples.push(sample),
         }
@@ -131,8 +136,15 @@ fn merged(kept: &str, newer: &str) -> Option<String> {
     serde_json::to_string(&samples).ok()
 }
 
+/// None: it is no sample.
 fn key(sample: &RawValue) -> Option<SampleKey<'_>> {
-    serde_json::from_str::<SampleKey<'_>>(sample.get()).ok().map(SampleKey::with_defaults)
+    // OCPP 1.5 wrote a text where nothing but the value is to be said.
+    let key = if sample.get().starts_with('"') {
+        Some(SampleKey::default())
+    } else {
+        serde_json::from_str::<SampleKey<'_>>(sample.get()).ok()
+    };
+    key.map(SampleKey::with_defaults)
 }
 
 #[cfg(test)]
@@ -149,5 +161,14 @@ mod tests {
             r#"[{"value":"95.00","location":"Outlet"},{"value":"246.6","measurand":"Voltage","phase":"L1"},{"value":"247.0","measurand":"Voltage","phase":"L2"}]"#
         );
         assert_eq!(merged(kept, kept).unwrap(), kept);
+    }
+
+    #[test]
+    fn what_is_no_sample_stands_beside_the_others() {
+        let kept = r#"["95.0",7,{"measurand":1}]"#;
+        assert_eq!(merged(kept, kept).unwrap(), kept);
+        let newer = r#"["96.0",8,{"measurand":1},{"value":"7","measurand":"Voltage"}]"#;
+        let both = r#"["96.0",7,{"measurand":1},8,{"value":"7","measurand":"Voltage"}]"#;
+        assert_eq!(merged(kept, newer).unwrap(), both);
     }
 }

@@ -1,5 +1,6 @@
 //! What stations shall be set to, and what they report.
 
+use super::counterpart::of_another_version;
 use super::variable::{NAME_MAX, Name};
 use crate::duty::{At, NewDuty, owe};
 use crate::store::{Connection, Row, StoreError};
@@ -84,7 +85,7 @@ impl Setting {
         let fits = version.is_none_or(|version| {
             (version == Version::V16) != matches!(Name::parse(&self.name), Ok(Name::Variable(_)))
         });
-        let has_it = self.reported.as_ref() == Some(desired);
+        let has_it = self.reported.as_ref().is_some_and(|reported| means_the_same(reported, desired));
         let answered = self.answer.as_deref().filter(|_| self.asked.as_ref() == Some(desired));
         self.state = match answered {
             _ if !fits => SettingState::OtherVersion,
@@ -102,10 +103,26 @@ impl Setting {
             Some(_) => SettingState::Rejected,
             None => SettingState::Owed,
         };
-        if self.state == SettingState::Owed || self.state == SettingState::Applied {
-            self.reason = None;
+        match (self.state, version) {
+            (SettingState::Owed | SettingState::Applied, _) => self.reason = None,
+            (SettingState::OtherVersion, Some(version)) => {
+                self.reason = Some(of_another_version(&self.name, version));
+            }
+            _ => {}
         }
     }
+}
+
+/// Whether two values are one: some stations write booleans as figures, or in capitals.
+fn means_the_same(one: &str, other: &str) -> bool {
+    let truth = |text: &str| match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ => None,
+    };
+    one == other || truth(one).is_some_and(|one| truth(other) == Some(one))
 }
 
 /// All settings of a station that are desired or reported, in order of their names.
@@ -260,4 +277,30 @@ pub(crate) fn reported(at: At<'_>, tenant: &str, station: &str, told: &Told<'_>)
         )?
         .execute((tenant, station, told.name, told.value, told.readonly, at.now_ms))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::means_the_same;
+
+    #[test]
+    fn booleans_are_one_however_they_are_written() {
+        for (one, other, same) in [
+            ("false", "0", true),
+            ("1", "True", true),
+            ("TRUE", "true", true),
+            ("true", "0", false),
+            ("true", "2", false),
+            ("", "false", false),
+            ("60", "60", true),
+            ("60", "060", false),
+            ("A", "a", false),
+        ] {
+            assert_eq!(
+                (means_the_same(one, other), means_the_same(other, one)),
+                (same, same),
+                "{one} {other}"
+            );
+        }
+    }
 }

@@ -47,10 +47,16 @@ impl Written {
         let is_object = cursor.members(|name, value| {
             match name {
                 "timestamp" => at = set(value.value()?).map(|text| stamp(unquoted(text))),
-                "meterValue" | "transactionData" => readings = found(value)?,
+                "meterValue" => readings = found(value, Shape::Object)?,
                 "transactionInfo" => {
-                    value
-                        .members(|name, value| detail(&DETAILS_OF_INFO, name, value.pass()?, &mut details))?;
+                    info(value, &mut details)?;
+                }
+                // Readings in 1.6; in an event of 2.0 it is what is called `transactionInfo` since.
+                "transactionData" => {
+                    let mut list = value.clone();
+                    if !info(value, &mut details)? {
+                        readings = found(&mut list, Shape::Object)?;
+                    }
                 }
                 _ => detail(&DETAILS, name, value.pass()?, &mut details)?,
             }
@@ -67,6 +73,11 @@ impl Written {
     pub(super) fn at_or(&mut self, timestamp: Timestamp) -> Stamp {
         self.at.take().filter(|at| at.us == microseconds(timestamp)).unwrap_or_else(|| stamp_of(timestamp))
     }
+}
+
+/// What is kept of a `transactionInfo`; whether it is an object.
+fn info(value: &mut Cursor<'_>, details: &mut Vec<(String, Box<RawValue>)>) -> Result<bool, NotJson> {
+    value.members(|name, value| detail(&DETAILS_OF_INFO, name, value.pass()?, details))
 }
 
 fn detail(
@@ -87,15 +98,47 @@ fn detail(
 /// The readings in a payload of MeterValues, StopTransaction or TransactionEvent that nobody could read; none if they
 /// cannot be found in it.
 pub(super) fn readings(payload: &str) -> Option<Vec<Reading>> {
-    Written::find_in_unreadable(payload).readings
+    let readings = Written::find_in_unreadable(payload).readings?;
+    if readings.is_empty() { of_1_5(payload).unwrap_or(Some(readings)) } else { Some(readings) }
+}
+
+/// The readings of a MeterValues in the shape of OCPP 1.5: `values` that have a `value` each, or several.
+fn of_1_5(payload: &str) -> Result<Option<Vec<Reading>>, NotJson> {
+    let mut readings = Some(Vec::new());
+    Cursor::new(payload).members(|name, value| {
+        if name == "values" {
+            readings = found(value, Shape::Bare)?;
+            return Ok(());
+        }
+        value.skip()
+    })?;
+    Ok(readings)
+}
+
+/// How the samples of a reading are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// As objects.
+    Object,
+    /// As in OCPP 1.5: a text is the value of the energy register in Wh, and what is something else is an object.
+    Bare,
+}
+
+impl Shape {
+    const fn samples(self) -> &'static str {
+        match self {
+            Self::Object => "sampledValue",
+            Self::Bare => "value",
+        }
+    }
 }
 
 /// All readings of a list, or none if one of them has no time or no samples.
-fn found(list: &mut Cursor<'_>) -> Result<Option<Vec<Reading>>, NotJson> {
+fn found(list: &mut Cursor<'_>, shape: Shape) -> Result<Option<Vec<Reading>>, NotJson> {
     let mut readings = Some(Vec::new());
     let (text, is_list) = list.spanned(|list| {
         list.items(|item| {
-            let reading = reading(item)?;
+            let reading = reading(item, shape)?;
             readings = readings.take().zip(reading).map(|(mut readings, reading)| {
                 readings.push(reading);
                 readings
@@ -106,16 +149,24 @@ fn found(list: &mut Cursor<'_>) -> Result<Option<Vec<Reading>>, NotJson> {
     Ok(readings.filter(|_| is_list || set(text).is_none()))
 }
 
-fn reading(value: &mut Cursor<'_>) -> Result<Option<Reading>, NotJson> {
+fn reading(value: &mut Cursor<'_>, shape: Shape) -> Result<Option<Reading>, NotJson> {
     let mut at = None;
     let mut found = None;
     value.members(|name, value| {
         match name {
             "timestamp" => at = value.string()?,
-            "sampledValue" => {
+            name if name == shape.samples() => {
                 let mut register = Register::default();
-                let (text, is_list) =
-                    value.spanned(|value| value.items(|item| register.sample(item.pass()?)))?;
+                let (text, is_list) = value.spanned(|value| {
+                    value.items(|item| {
+                        let sample = item.pass()?;
+                        if shape == Shape::Bare && sample.starts_with('"') {
+                            register.read(unquoted(sample).trim(), 0);
+                            return Ok(());
+                        }
+                        register.sample(sample)
+                    })
+                })?;
                 found = is_list.then_some((text, register));
             }
             _ => value.skip()?,
@@ -186,11 +237,17 @@ impl Register {
         let Some(exponent) = multiplier.and_then(|multiplier| multiplier.checked_add(exponent)) else {
             return Ok(());
         };
+        self.read(text, exponent);
+        Ok(())
+    }
+
+    /// Takes a value in so many powers of ten of a Wh.
+    fn read(&mut self, text: &str, exponent: i32) {
         match Decimal::parse(text).and_then(|value| value.shifted(exponent)) {
             Some(energy) => self.energy = Some(energy),
+            None if text.is_empty() => {}
             None => self.unusable = true,
         }
-        Ok(())
     }
 }
 
@@ -280,6 +337,18 @@ mod tests {
         assert_eq!(found[0].samples, samples);
         assert_eq!(found[0].at.text, "2024-09-02T22:40:55+02");
         assert_eq!(found[0].at.us, 1_725_309_655_000_000);
+    }
+
+    #[test]
+    fn a_bare_text_is_a_register_in_the_shape_of_1_5_only() {
+        let of = |value: &str| {
+            energies(&format!(r#"{{"values":[{{"timestamp":"2016-09-17T15:47:37Z",{value}}}]}}"#))
+        };
+        assert_eq!(of(r#""value":["100"]"#), [Some("100".to_owned())]);
+        assert_eq!(of(r#""value":[""]"#), [None]);
+        assert_eq!(of(r#""value":[{"value":"0.1","unit":"kWh"}]"#), [Some("100".to_owned())]);
+        assert!(readings(r#"{"values":[{"timestamp":"2016-09-17T15:47:37Z"}]}"#).is_none());
+        assert_eq!(one(r#""100""#), None);
     }
 
     #[test]

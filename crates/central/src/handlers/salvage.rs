@@ -93,7 +93,12 @@ pub(super) fn place(payload: &str) -> (i64, Option<i64>) {
 /// The payload of a 2.x TransactionEvent, if it says of which transaction, which number and what kind.
 pub(super) fn event(payload: &str) -> Option<Event> {
     let members = Loose::read(payload);
-    let info = members.object("transactionInfo");
+    // OCPP 2.0, which nobody may use any more, had another name for it and for the id in it.
+    let (info, id) = if members.0.contains_key("transactionInfo") {
+        (members.object("transactionInfo"), "transactionId")
+    } else {
+        (members.object("transactionData"), "id")
+    };
     let (evse, token) = (members.object("evse"), members.object("idToken"));
     let kind = match members.text("eventType")?.as_str() {
         "Started" => EventKind::Started,
@@ -106,7 +111,7 @@ pub(super) fn event(payload: &str) -> Option<Event> {
         offline: members.flag("offline"),
         readings: written.readings.unwrap_or_default(),
         content: Content {
-            transaction: info.text("transactionId")?,
+            transaction: info.text(id)?,
             seq: members.integer("seqNo")?,
             kind,
             at: members.stamp("timestamp")?,
@@ -149,6 +154,17 @@ mod tests {
         assert_eq!((found.content.transaction.as_str(), found.content.seq), ("f3c1b0e2", 2));
         assert!(event(r#"{"eventType":"Ended","seqNo":2}"#).is_none());
         assert!(event(r#"{"eventType":"Over","timestamp":"2025-03-10T10:00:00Z","seqNo":2,"transactionInfo":{"transactionId":"x"}}"#).is_none());
+    }
+
+    #[test]
+    fn an_event_of_2_0_says_its_transaction_under_other_names() {
+        let payload = r#"{"eventType":"Started","timestamp":"2022-07-16T12:59:35Z","seqNo":"0","transactionData":{"id":"1","remoteStartId":"7","chargingState":"Charging"}}"#;
+        let found = event(payload).unwrap().content;
+        assert_eq!((found.transaction.as_str(), found.seq, found.remote_start), ("1", 0, Some(7)));
+        assert_eq!(found.charging_state.as_deref(), Some("Charging"));
+        // Where there is the right member, the wrong one is not looked at.
+        let both = payload.replace("\"seqNo\"", "\"transactionInfo\":{},\"seqNo\"");
+        assert!(event(&both).is_none());
     }
 
     #[test]

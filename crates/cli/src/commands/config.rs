@@ -67,7 +67,21 @@ async fn set(client: &Client, what: &SetConfig) -> Result<Exit, Failure> {
         settings.into_iter().flatten().any(|one| one["state"] == "owed" || one["state"] == "accepted")
     };
     let answer = wait(client, station, answer, what.wait, owed).await?;
-    show(&answer, what.json)
+    let shown = show(&answer, what.json)?;
+    // It would never be asked, and nobody may read the table to its end.
+    for one in answer.value["settings"].as_array().into_iter().flatten() {
+        let name = one["name"].as_str().unwrap_or_default();
+        if one["state"] == "otherVersion" && pairs.iter().any(|pair| is_named(pair, name)) {
+            let why = one["reason"].as_str().unwrap_or_default();
+            output::note(output::printable(&format!("{name} is kept and not sent: {why}")))?;
+        }
+    }
+    Ok(shown)
+}
+
+/// Whether this NAME=VALUE names this setting, whose name is in the form that is kept.
+fn is_named(pair: &str, name: &str) -> bool {
+    pair.split_once('=').is_some_and(|(one, _)| one.trim() == name)
 }
 
 async fn unset(client: &Client, what: &UnsetConfig) -> Result<Exit, Failure> {

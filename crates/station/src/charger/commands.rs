@@ -43,7 +43,7 @@ impl Charger {
         match answer {
             Some(mut answer) => {
                 for quirk in &self.config.quirks {
-                    quirk.spoil_answer(action, &mut answer);
+                    quirk.spoil_answer(self.config.version, action, &mut answer);
                 }
                 Reply::Result(answer)
             }

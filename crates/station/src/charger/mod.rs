@@ -20,12 +20,14 @@ use crate::{
     Books, BooksHandle, Config, Link, Pace, Quirk, Transaction,
     client::{self, Client, Ending, Event, Registration},
     model::{configuration::Configuration, local_list::LocalList, profile::Profiles},
+    quirk::unasked,
 };
 use billing::{Cause, Entry, Kind, Reason};
 use bytestring::ByteString;
 use commands::Reply;
 use connector::{Connector, Status};
 use outgoing::boot_notification;
+pub(crate) use outgoing::time;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use stream::Stream;
@@ -326,14 +328,20 @@ impl Charger {
         }
         self.settings.put("HeartbeatInterval", &interval.as_secs().to_string());
         self.config.statistics.booted();
+        if self.quirk(Quirk::EarlyEvents) {
+            let (action, payload) = unasked::early_event(now.unix_ms);
+            self.notice(action, payload);
+        }
         self.report_all(now);
         for (action, payload) in std::mem::take(&mut self.after_boot) {
             self.notice(action, payload);
         }
         self.stream = None;
         self.open_stream();
-        if self.quirk(Quirk::OldReadings) {
-            self.tell_old_reading();
+        if self.quirk(Quirk::OldNews) {
+            for (action, payload) in unasked::old_news(self.config.version, now.unix_ms) {
+                self.notice(action, payload);
+            }
         }
     }
 

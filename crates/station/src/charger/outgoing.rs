@@ -245,7 +245,7 @@ fn id_token(token: &str, token_type: &str) -> Value {
 }
 
 /// RFC 3339 in UTC with at most three digits of fraction.
-pub(super) fn time(unix_ms: i64) -> String {
+pub(crate) fn time(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 

@@ -207,26 +207,6 @@ impl Charger {
         instant(value, now).unwrap_or(now.at)
     }
 
-    /// A reading of a transaction that nobody knows any more.
-    pub(super) fn tell_old_reading(&mut self) {
-        if self.config.version == Version::V16 {
-            self.notice(
-                "MeterValues",
-                json!({ "connectorId": 1, "transactionId": 1_624_271_340, "meterValue": [{
-                    "timestamp": "2020-08-29T19:53:37Z",
-                    "sampledValue": [{ "value": "0.010", "context": "Transaction.Begin", "unit": "kWh" }],
-                }]}),
-            );
-        } else {
-            self.notice(
-                "TransactionEvent",
-                json!({ "eventType": "Updated", "timestamp": "2020-08-29T19:53:37Z", "seqNo": 7, "offline": true,
-                    "triggerReason": "MeterValuePeriodic", "transactionInfo": { "transactionId": "of-years-ago" },
-                    "meterValue": [{ "timestamp": "2020-08-29T19:53:37Z", "sampledValue": [{ "value": 10 }] }] }),
-            );
-        }
-    }
-
     /// Asks again for what a trigger wants and the station has not in hand.
     pub(super) fn push_idle(&mut self, id: u32) {
         self.push(Purpose::Idle { connector: id, cause: super::Cause::Trigger });

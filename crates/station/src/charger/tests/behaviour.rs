@@ -1,7 +1,7 @@
 //! What makes a station behave like a charger: limits, batteries, reservations, jobs, faults, lists, reports.
 
 use super::*;
-use crate::Scenario;
+use crate::{Quirk, Scenario};
 use std::sync::Arc;
 
 const ALL: [Version; 3] = Version::ALL;
@@ -552,5 +552,28 @@ fn a_week_with_everything_is_valid_and_adds_up_in_every_version() {
             }
         };
         assert_eq!(told, books.energy_wh(), "{version}");
+    }
+}
+
+#[test]
+fn what_comes_unasked_with_a_boot_comes_before_or_after_the_status() {
+    for version in ALL {
+        let quirk = |quirk| move |config: &mut Config| config.quirks = vec![quirk];
+        let mut early = Bench::accepted(version, quirk(Quirk::EarlyEvents));
+        early.settle();
+        let at = |bench: &Bench, wanted: &str| {
+            bench.said.iter().position(|(action, _)| action == wanted).expect("it is said")
+        };
+        assert!(at(&early, "SecurityEventNotification") < at(&early, "StatusNotification"), "{version}");
+        if version == Version::V16 {
+            // What it tells of long ago is nothing that the schemas let pass.
+            continue;
+        }
+        let mut old = Bench::accepted(version, quirk(Quirk::OldNews));
+        old.settle();
+        let told: Vec<&Value> = of(&old, "StatusNotification");
+        let last = told.last().expect("it is said");
+        assert_eq!(last["connectorStatus"], "Faulted", "{version}");
+        assert!(last["timestamp"].as_str() < told[0]["timestamp"].as_str(), "{version}: {told:?}");
     }
 }
