@@ -185,6 +185,7 @@ async fn l01_a_notice_that_never_came_is_made_up_for_by_the_sweep() {
     let two = gateway(&there, &url, |_| {}).await;
     let old = one.station("A").await;
     let bystander = one.station("B").await;
+    until("both have begun", || one.gateway.connections() == 2).await;
     let _new = two.station("A").await;
     closed_as_replaced(old).await;
     assert_eq!(one.gateway.connections(), 1);
@@ -407,6 +408,7 @@ async fn l01_generations_rise_also_when_the_directory_is_lost_and_its_clock_goes
     forget(&url, "INSERT INTO station (tenant, station, generation) VALUES ('default', 'A', 4000000000000)")
         .await;
     let old = world.station("A").await;
+    until("it has begun", || world.gateway.connections() == 1).await;
     forget(&url, "DELETE FROM station").await;
     let mut new = world.station("A").await;
     closed_as_replaced(old).await;
@@ -429,6 +431,7 @@ async fn l01_generations_rise_beyond_all_that_processing_knows_when_the_director
     forget(&url, "INSERT INTO station (tenant, station, generation) VALUES ('default', 'A', 4000000000000)")
         .await;
     let old = one.station("A").await;
+    until("it has begun", || one.gateway.connections() == 1).await;
     old.close().await;
     until("it is gone", || one.gateway.connections() == 0).await;
     forget(&url, "DELETE FROM station").await;
@@ -438,6 +441,7 @@ async fn l01_generations_rise_beyond_all_that_processing_knows_when_the_director
     assert!(generation(&one, "A").await > 4_000_000_000_001);
     // This one knows only what a worker says.
     let _fresh = two.station("B").await;
+    until("it has begun", || two.gateway.connections() == 1).await;
     assert!(generation(&two, "B").await < 4_000_000_000_000);
     let facts = Facts { generation: 4_000_000_000_007, ..Facts::default() };
     two.introduces_itself("worker-1", &facts).await;
