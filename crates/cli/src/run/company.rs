@@ -56,6 +56,8 @@ struct Others {
 #[derive(Debug, Default)]
 struct Heard {
     last: Option<(ByteString, tokio::time::Instant)>,
+    /// Those of which the log was told, each once as long as there is one.
+    told: Vec<ByteString>,
     /// We take calls too, and it came after us.
     is_begun: bool,
 }
@@ -89,10 +91,16 @@ impl Consumer for Others {
             && !self.is_in_order(&envelope.body)
         {
             let mut state = self.state();
-            let is_new = state.last.as_ref().is_none_or(|(known, _)| *known != worker);
+            if state.last.as_ref().is_none_or(|(_, when)| when.elapsed() >= GONE_AFTER) {
+                state.told.clear();
+            }
             let is_end = presence::is_end(&envelope.body);
-            state.last = (!is_end).then(|| (worker, tokio::time::Instant::now()));
+            let is_new = !state.told.contains(&worker) && state.told.len() < TOLD_MAX;
             let is_told = is_new && !is_end && state.is_begun;
+            if is_told {
+                state.told.push(worker.clone());
+            }
+            state.last = (!is_end).then(|| (worker, tokio::time::Instant::now()));
             drop(state);
             if is_told && let Some(trouble) = self.trouble() {
                 tracing::error!("{trouble}; what it takes is missing in the books here");
@@ -104,6 +112,8 @@ impl Consumer for Others {
 
 /// A little more than a beat.
 const LISTEN_FOR: Duration = Duration::from_millis(700);
+/// More than so many of them are too many to name.
+const TOLD_MAX: usize = 16;
 /// A worker that has not been heard for so long has gone.
 const GONE_AFTER: Duration = Duration::from_secs(3);
 

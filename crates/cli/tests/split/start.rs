@@ -83,7 +83,8 @@ async fn workers_of_other_books_and_gateways_of_another_directory_are_told_of() 
     let second = place.one_of_many().await?;
     // Calls flow meanwhile: by now they have heard each other.
     booted(&gateway, "CP1").await?;
-    let astray = place.worker(&["--database", other.books()]).await?;
+    // It is ready until it has heard of the others, and no longer.
+    let astray = Switchboard::begin(BINARY, "worker", &place.arguments(&["--database", other.books()]))?;
     for server in [&worker, &second, &astray] {
         says(server, "writes other books than this one").await?;
         ensure!(server.log().contains("give all workers the same --database"), "{}", server.log());
@@ -96,7 +97,7 @@ async fn workers_of_other_books_and_gateways_of_another_directory_are_told_of() 
             *argument = &file;
         }
     }
-    let alone = Switchboard::gateway(BINARY, &arguments).await?;
+    let alone = Switchboard::begin(BINARY, "gateway", &arguments)?;
     wait::until("a word about the directory", async || {
         alone.log().contains("a worker asks another directory than this gateway").then_some(())
     })
