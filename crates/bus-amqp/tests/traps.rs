@@ -15,7 +15,10 @@ use switchboard_bus::{
 };
 use switchboard_bus_amqp::Amqp;
 use switchboard_rpc::StationId;
-use switchboard_testkit::{Proxy, servers::RabbitMq};
+use switchboard_testkit::{
+    Proxy,
+    servers::{RabbitMq, free_address},
+};
 use tokio::time::Instant;
 
 fn call(seq: u64, remaining: Option<Duration>) -> Envelope {
@@ -338,7 +341,7 @@ async fn a_bus_that_is_closed_while_its_broker_goes_does_not_come_back() -> Resu
 #[tokio::test]
 async fn an_absent_broker_is_waited_for_and_another_place_is_tried() -> Result<()> {
     let Some(connect) = namespace().await else { return Ok(()) };
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let nobody = free_address()?;
     let both = Connect { urls: vec![format!("amqp://{nobody},{}", connect.urls[0])], ..connect.clone() };
     let begun = Instant::now();
     let bus = Amqp::connect(both)?;

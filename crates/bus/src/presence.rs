@@ -40,6 +40,9 @@ pub struct Facts {
     pub directory: Option<ByteString>,
     /// The highest generation of a call that its books know, or 0. No later connection may have a lower one.
     pub generation: u64,
+    /// An inbox at which it takes calls beside those that it competes for: where a call goes whose first taker came to
+    /// nothing. Most transports would go on giving that one its share.
+    pub inbox: Option<ByteString>,
 }
 
 impl Facts {
@@ -58,6 +61,7 @@ impl Facts {
             }
             match name {
                 "books" => facts.books = Some(value.into()),
+                "inbox" => facts.inbox = Some(value.into()),
                 "directory" => facts.directory = Some(value.into()),
                 "generation" => {
                     // What JSON cannot carry is no generation of ours.
@@ -84,6 +88,7 @@ pub fn body_with<'a>(facts: &Facts, calls: impl IntoIterator<Item = CallKey<'a>>
         ("books", facts.books.as_deref()),
         ("directory", facts.directory.as_deref()),
         ("generation", generation),
+        ("inbox", facts.inbox.as_deref()),
     ] {
         if let Some(value) = value {
             body.put_slice(name.as_bytes());
@@ -165,8 +170,12 @@ mod tests {
 
     #[test]
     fn what_a_worker_says_of_itself_is_read_and_is_no_call() {
-        let facts =
-            Facts { books: Some("b1".into()), directory: Some("d1".into()), generation: 1_700_000_000_000 };
+        let facts = Facts {
+            books: Some("b1".into()),
+            directory: Some("d1".into()),
+            generation: 1_700_000_000_000,
+            inbox: Some("calls-of-w1".into()),
+        };
         let call = CallKey { tenant: "books", station: "CP1", generation: 5, seq: 9 };
         let body = body_with(&facts, [call]);
         assert_eq!(Facts::read(&body), facts);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
-use switchboard_testkit::{RawStation, Switchboard, http, wait};
+use switchboard_testkit::{RawStation, Switchboard, http, servers::free_address, wait};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
@@ -138,7 +138,7 @@ async fn accounts_are_kept_with_and_without_a_running_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let password = "sixteen or more letters";
     // Nobody runs: on the data directory.
-    let api = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+    let api = free_address()?.to_string();
     let data = ["--api", api.as_str(), "--data-dir", "data"];
     let with =
         |words: &[&'static str]| words.iter().copied().chain(data).map(str::to_owned).collect::<Vec<_>>();
@@ -250,7 +250,7 @@ async fn what_cannot_start_says_why() -> Result<()> {
 #[tokio::test]
 async fn who_cannot_be_reached_and_who_asks_for_a_token_are_told_apart() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let nobody = free_address()?.to_string();
     assert_eq!(ran(folder.path(), &["send", "CP1", "Reset", "--api", &nobody]).await?.0, 69);
     assert_eq!(ran(folder.path(), &["trace", "CP1", "--api", &nobody]).await?.0, 69);
     let token = "0123456789abcdef";

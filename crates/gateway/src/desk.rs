@@ -34,6 +34,9 @@ pub enum Action {
         attempt: u32,
         /// What is left until the deadline.
         remaining: Duration,
+        /// Somebody took an attempt before, and nothing came of it: this one is for a worker that is known to live, if there
+        /// is one. The next one is for all again.
+        to_one: bool,
     },
     /// Write the call in hand to the journal, then say how that went with [`Desk::handle_journalled`].
     Journal,
@@ -99,6 +102,8 @@ struct Hand {
     attempt: u32,
     /// How many of the attempts since the bus was last away somebody took, and then nothing came of them.
     in_vain: u32,
+    /// The last attempt was for one worker.
+    to_one: bool,
     pause: Duration,
     /// Somebody had it, or may have it.
     was_taken: bool,
@@ -148,6 +153,7 @@ impl Desk {
             deadline: received + rules.answer_deadline,
             attempt: 0,
             in_vain: 0,
+            to_one: false,
             pause: PAUSE_MIN,
             was_taken: false,
             state: State::HandingOver,
@@ -330,7 +336,9 @@ impl Hand {
     fn hand_over(&mut self, now: Instant) -> Action {
         self.attempt += 1;
         self.state = State::HandingOver;
-        Action::HandOver { attempt: self.attempt, remaining: self.deadline.saturating_duration_since(now) }
+        self.to_one = self.in_vain > 0 && !self.to_one;
+        let remaining = self.deadline.saturating_duration_since(now);
+        Action::HandOver { attempt: self.attempt, remaining, to_one: self.to_one }
     }
 }
 
@@ -393,7 +401,7 @@ mod tests {
         desk.take(7, class, false, start, start, &rules());
         assert_eq!(
             desk.poll_action(),
-            Some(Action::HandOver { attempt: 1, remaining: rules().answer_deadline })
+            Some(Action::HandOver { attempt: 1, remaining: rules().answer_deadline, to_one: false })
         );
         assert_eq!(desk.poll_action(), None);
         desk
@@ -439,13 +447,49 @@ mod tests {
         for attempt in 1..=8 {
             desk.handle_published(attempt, Published::Later, PATIENCE, now);
             let (action, then) = run(&mut desk, now, &lost);
-            let Action::HandOver { attempt: next, remaining } = action else { panic!("{action:?}") };
+            let Action::HandOver { attempt: next, remaining, to_one: false } = action else {
+                panic!("{action:?}")
+            };
             assert_eq!(next, attempt + 1);
             assert_eq!(remaining, rules().answer_deadline - (then - start));
             pauses.push((then - now).as_millis());
             now = then;
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn s01_what_somebody_took_in_vain_goes_to_one_worker_and_then_to_all_again() {
+        let start = start();
+        let mut desk = taken(Class::Other, start);
+        let mut now = start;
+        let mut attempt = 1;
+        let mut step = |desk: &mut Desk, how| {
+            match how {
+                // It comes back.
+                None => {
+                    desk.handle_published(attempt, Published::Taken, PATIENCE, now);
+                    desk.handle_returned(7, attempt, now);
+                }
+                Some(how) => desk.handle_published(attempt, how, PATIENCE, now),
+            }
+            let (action, then) = run(desk, now, &lost);
+            let Action::HandOver { attempt: next, to_one, .. } = action else { panic!("{action:?}") };
+            (now, attempt) = (then, next);
+            to_one
+        };
+        for how in [Some(Published::Later), None] {
+            assert!(!step(&mut desk, how), "nobody has had it yet: {how:?}");
+        }
+        // The one was frozen too, gone, or had its hands full.
+        for how in [Some(Published::Taken), Some(Published::Later), None] {
+            assert!(step(&mut desk, Some(Published::Taken)), "before {how:?}");
+            assert!(!step(&mut desk, how), "{how:?}");
+        }
+        assert!(step(&mut desk, Some(Published::Taken)));
+        // What was taken before the bus went away says nothing.
+        desk.handle_bus_back(now, &rules());
+        assert!(matches!(desk.poll_action(), Some(Action::HandOver { to_one: false, .. })));
     }
 
     #[test]
@@ -674,7 +718,7 @@ mod tests {
         desk.take(7, Class::Other, false, start, start + milliseconds(5_000), &rules());
         assert_eq!(
             desk.poll_action(),
-            Some(Action::HandOver { attempt: 1, remaining: Duration::from_secs(20) })
+            Some(Action::HandOver { attempt: 1, remaining: Duration::from_secs(20), to_one: false })
         );
         let (action, then) = run(&mut desk, start + milliseconds(5_000), &lost);
         assert_eq!((action, then - start), (Action::End(End::Failed), Duration::from_secs(25)));
@@ -787,6 +831,7 @@ mod tests {
                 let received = now;
                 desk.take(seq, class, journal_first, received, now, &rules);
                 let mut attempts = 0;
+                let mut before = false;
                 let mut ended = false;
                 let mut journalling = false;
                 let mut steps = steps.into_iter();
@@ -794,8 +839,10 @@ mod tests {
                     while let Some(action) = desk.poll_action() {
                         prop_assert!(!ended, "after the end: {action:?}");
                         match action {
-                            Action::HandOver { attempt, remaining } => {
+                            Action::HandOver { attempt, remaining, to_one } => {
                                 attempts += 1;
+                                prop_assert!(!(to_one && (attempt == 1 || before)), "never twice");
+                                before = to_one;
                                 prop_assert_eq!(attempt, attempts);
                                 prop_assert!(!journalling);
                                 prop_assert_eq!(remaining, rules.answer_deadline - (now - received));

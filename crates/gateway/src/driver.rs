@@ -27,9 +27,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-use switchboard_bus::{
-    Address, Envelope, Kind, Metadata, OutcomeKind, PublishError, Registration, presence::CallKey,
-};
+use switchboard_bus::{Address, Envelope, Kind, Metadata, OutcomeKind, PublishError, Registration};
 use switchboard_directory::{JournalEntry, OutboxEntry};
 use switchboard_rpc::{
     Connection, ErrorCode, Frame, MessageId, close,
@@ -368,7 +366,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         while let Some(action) = self.desk.poll_action() {
             progress = true;
             match action {
-                Action::HandOver { attempt, remaining } => self.hand_over(attempt, remaining, now),
+                Action::HandOver { attempt, remaining, to_one } => {
+                    self.hand_over(attempt, remaining, to_one, now);
+                }
                 Action::Journal => self.journal(now),
                 Action::End(end) => self.end_call(end, now),
             }
@@ -376,7 +376,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         progress
     }
 
-    fn hand_over(&mut self, attempt: u32, remaining: Duration, now: Instant) {
+    fn hand_over(&mut self, attempt: u32, remaining: Duration, to_one: bool, now: Instant) {
         let Some(called) = &self.called else { return };
         if attempt > 1 {
             self.shared.metrics.handed_over_again.inc();
@@ -393,7 +393,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         if attempt == 1 {
             self.timed = Some(now);
         }
-        self.publishing = Some((attempt, self.shared.bus.publish(self.call_address(), envelope)));
+        let to = self.call_address(called.seq, to_one.then_some(attempt), now);
+        self.publishing = Some((attempt, self.shared.bus.publish(to, envelope)));
     }
 
     fn poll_publishing(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
@@ -841,7 +842,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         metadata.received_at_ms = Some(self.shared.clock.wall_ms(received));
         let deadline = received + self.shared.rules.answer_deadline;
         metadata.remaining = Some(deadline.saturating_duration_since(now));
-        self.shared.tell(self.call_address(), Envelope::new(metadata, frame.into_bytes()));
+        // As with calls, every other one is for one worker.
+        let to = self.call_address(seq, attempt.is_multiple_of(2).then_some(attempt), now);
+        self.shared.tell(to, Envelope::new(metadata, frame.into_bytes()));
     }
 
     fn send_again(&mut self, now: Instant) {
@@ -877,7 +880,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Conversation<'a, S> {
         metadata
     }
 
-    fn call_address(&self) -> Address {
+    /// Where a call goes: to all who take them; or, where this attempt is for one, to a worker that gave a sign of life just
+    /// now. One that is frozen may be given its share of calls for minutes, until the broker notices.
+    fn call_address(&self, seq: u64, to_one: Option<u32>, now: Instant) -> Address {
+        let inbox = to_one
+            .and_then(|attempt| self.shared.workers.inbox_of_one(self.handle.call_key(seq), attempt, now));
+        if let Some(inbox) = inbox {
+            return Address::Inbox(inbox);
+        }
         Address::Call { tenant: self.handle.key.tenant.clone(), station: self.handle.key.station.clone() }
     }
 
@@ -944,14 +954,7 @@ struct Named<'a> {
 
 impl desk::Presence for Named<'_> {
     fn holding(&self, seq: u64, since: Instant, now: Instant) -> Holding {
-        let key = &self.handle.key;
-        let call = CallKey {
-            tenant: &key.tenant,
-            station: key.station.as_str(),
-            generation: self.handle.generation,
-            seq,
-        };
-        self.shared.workers.holding(call, since, now)
+        self.shared.workers.holding(self.handle.call_key(seq), since, now)
     }
 }
 

@@ -40,7 +40,8 @@ impl Consumer for Ear {
             let facts = Facts::read(&envelope.body);
             let ours = &shared.config.directory;
             let strange = ours.is_some() && facts.directory.is_some() && facts.directory != *ours;
-            if shared.workers.hear(worker, &envelope.body, strange, now()) {
+            let generation = facts.generation;
+            if shared.workers.hear(worker, &envelope.body, facts, strange, now()) {
                 tracing::error!(
                     %worker,
                     "a worker asks another directory than this gateway: its commands find no station, and what it keeps for \
@@ -48,7 +49,7 @@ impl Consumer for Ear {
                      restart the worker if that was made anew"
                 );
             }
-            shared.generations.fetch_max(facts.generation, Ordering::Relaxed);
+            shared.generations.fetch_max(generation, Ordering::Relaxed);
             if !presence::is_end(&envelope.body) {
                 // Nobody else may be there to find out: while upgrades are refused, the last station may have gone.
                 shared.processing_is_back();

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use switchboard_bus::presence::{self, CallKey};
+use switchboard_bus::presence::{self, CallKey, Facts};
 
 /// What the workers said last.
 pub(crate) struct Workers {
@@ -21,6 +21,8 @@ struct Worker {
     heard: Instant,
     /// Hashes of the keys of the calls it named. Two calls of one hash cost at most a wait until the deadline.
     calls: HashSet<u64>,
+    /// Where it takes calls that are meant for it alone.
+    inbox: Option<ByteString>,
     /// It asks another directory than we do.
     strange: bool,
 }
@@ -30,8 +32,16 @@ impl Workers {
         Self { beat, hasher: RandomState::new(), known: Mutex::default() }
     }
 
-    /// A worker gave a sign of life, and said that it asks another directory or not. True if it did not say so before.
-    pub(crate) fn hear(&self, worker: &ByteString, body: &[u8], strange: bool, now: Instant) -> bool {
+    /// A worker gave a sign of life with these facts in it; it asks another directory than we do or not. True if it did not
+    /// say so before.
+    pub(crate) fn hear(
+        &self,
+        worker: &ByteString,
+        body: &[u8],
+        facts: Facts,
+        strange: bool,
+        now: Instant,
+    ) -> bool {
         let mut known = self.lock();
         if presence::is_end(body) {
             known.remove(worker);
@@ -47,9 +57,11 @@ impl Workers {
         let worker = known.entry(worker.clone()).or_insert_with(|| Worker {
             heard: now,
             calls: HashSet::new(),
+            inbox: None,
             strange: false,
         });
         worker.heard = now;
+        worker.inbox = facts.inbox;
         worker.calls.clear();
         worker.calls.extend(presence::calls(body).map(|call| self.hasher.hash_one(call)));
         if worker.calls.is_empty() {
@@ -75,6 +87,21 @@ impl Workers {
             unsure |= worker.heard < since + self.beat + self.beat / 4;
         }
         if unsure { Holding::Unsure(now + self.beat / 4) } else { Holding::Lost }
+    }
+
+    /// The inbox of a worker that was heard just now, for this attempt of a call whose taker has come to nothing: it may be
+    /// frozen with its subscription in place, and would be given its share of the next attempts, too. Of several, different
+    /// ones for different attempts.
+    pub(crate) fn inbox_of_one(&self, call: CallKey<'_>, attempt: u32, now: Instant) -> Option<ByteString> {
+        let known = self.lock();
+        let lately = self.beat + self.beat / 4;
+        let inboxes = || {
+            let heard = known.values().filter(|worker| now.saturating_duration_since(worker.heard) <= lately);
+            heard.filter_map(|worker| worker.inbox.as_ref())
+        };
+        let count = u64::try_from(inboxes().count()).unwrap_or(u64::MAX);
+        let which = self.hasher.hash_one((call, attempt)).checked_rem(count)?;
+        inboxes().nth(usize::try_from(which).unwrap_or(0)).cloned()
     }
 
     /// Forgets those that have died. How many did, and when the next one would if it gave no sign until then.
@@ -122,7 +149,9 @@ mod tests {
     }
 
     fn beat(workers: &Workers, name: &'static str, calls: &[CallKey<'static>], now: Instant) {
-        workers.hear(&ByteString::from_static(name), &presence::body(calls.iter().copied()), false, now);
+        let facts = Facts { inbox: Some(format!("calls-of-{name}").into()), ..Facts::default() };
+        let body = presence::body(calls.iter().copied());
+        workers.hear(&ByteString::from_static(name), &body, facts, false, now);
     }
 
     #[test]
@@ -155,6 +184,29 @@ mod tests {
     }
 
     #[test]
+    fn s01_what_came_to_nothing_goes_to_one_that_was_heard_just_now() {
+        let start = start();
+        let workers = Workers::new(milliseconds(500));
+        assert_eq!(workers.inbox_of_one(CALL, 2, start), None, "nobody is there");
+        workers.hear(&ByteString::from_static("mute"), b"", Facts::default(), false, start);
+        assert_eq!(workers.inbox_of_one(CALL, 2, start), None, "it has none");
+        beat(&workers, "a", &[], start);
+        beat(&workers, "b", &[], start);
+        let mut chosen: HashSet<_> =
+            (0..100).map(|attempt| workers.inbox_of_one(CALL, attempt, start)).collect();
+        assert!(chosen.remove(&Some("calls-of-a".into())) && chosen.remove(&Some("calls-of-b".into())));
+        assert!(chosen.is_empty(), "{chosen:?}");
+        // One of them freezes. It does not count as dead yet, but it could have given a sign.
+        beat(&workers, "b", &[], start + milliseconds(600));
+        let now = start + milliseconds(700);
+        assert_eq!(workers.alive(now), 3);
+        for attempt in 0..100 {
+            assert_eq!(workers.inbox_of_one(CALL, attempt, now), Some("calls-of-b".into()));
+        }
+        assert_eq!(workers.inbox_of_one(CALL, 2, start + milliseconds(1_300)), None, "both freeze");
+    }
+
+    #[test]
     fn a_worker_that_had_no_time_to_name_a_call_leaves_it_unsure() {
         let start = start();
         let workers = Workers::new(milliseconds(500));
@@ -171,7 +223,7 @@ mod tests {
         let start = start();
         let workers = Workers::new(milliseconds(500));
         beat(&workers, "a", &[CALL], start);
-        workers.hear(&ByteString::from_static("a"), &presence::end(), false, start);
+        workers.hear(&ByteString::from_static("a"), &presence::end(), Facts::default(), false, start);
         assert_eq!(workers.holding(CALL, start, start), Holding::Lost);
         assert_eq!(workers.alive(start), 0);
     }
@@ -181,7 +233,8 @@ mod tests {
         let start = start();
         let workers = Workers::new(milliseconds(500));
         let name = ByteString::from_static("a");
-        let heard = [false, true, true, false, true].map(|strange| workers.hear(&name, b"", strange, start));
+        let heard = [false, true, true, false, true]
+            .map(|strange| workers.hear(&name, b"", Facts::default(), strange, start));
         assert_eq!(heard, [false, true, false, false, true]);
     }
 }

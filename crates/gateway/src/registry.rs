@@ -12,7 +12,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use switchboard_bus::{Envelope, Registration};
+use switchboard_bus::{Envelope, Registration, presence::CallKey};
 use switchboard_directory::{StationKey, Terms};
 use switchboard_rpc::Version;
 
@@ -66,6 +66,12 @@ impl Handle {
     /// What the handshake settled.
     pub(crate) const fn terms(&self) -> Terms {
         Terms { version: self.version, compressed: self.compressed }
+    }
+
+    /// By which workers name a call of this connection.
+    pub(crate) fn call_key(&self, seq: u64) -> CallKey<'_> {
+        let StationKey { tenant, station } = &self.key;
+        CallKey { tenant, station: station.as_str(), generation: self.generation, seq }
     }
 
     pub(crate) const fn mailbox(&self) -> &Mailbox<Parcel> {

@@ -289,8 +289,12 @@ fn spawn_for_life(command: Command) -> Result<Child> {
 }
 
 /// An address that was free a moment ago, and stays so as far as we can see to it: its port is below those that systems
-/// give to connections, one of which might have it when a server that was killed starts again.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+/// give to connections, one of which might have it when a server that was killed starts again. It may even be that of a
+/// client which asks just there again and again, and one day reaches itself.
+///
+/// # Errors
+/// There is none.
+pub fn free_address() -> Result<SocketAddr> {
     for _ in 0..100 {
         let number = RandomState::new().hash_one(std::process::id());
         let port = PORTS.start + u16::try_from(number % u64::try_from(PORTS.len())?)?;

@@ -1,11 +1,15 @@
 //! The real server as a process of its own, on free ports and a folder of its own.
 
-use crate::{http, servers::wait_until_frozen, wait};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::{
+    http,
+    servers::{free_address, wait_until_frozen},
+    wait,
+};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tempfile::TempDir;
@@ -317,16 +321,15 @@ impl Switchboard {
 
 impl Program {
     fn prepare(binary: &Path, role: &'static str, arguments: &[&str], data: Option<&Path>) -> Result<Self> {
-        let [stations, api, admin] = free_addresses()?;
         Ok(Self {
             binary: binary.to_path_buf(),
             role,
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             folder: tempfile::tempdir()?,
             data: data.map(Path::to_path_buf),
-            stations,
-            api,
-            admin,
+            stations: free_address()?,
+            api: free_address()?,
+            admin: free_address()?,
             killpoint: None,
         })
     }
@@ -377,17 +380,4 @@ impl Program {
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")
     }
-}
-
-/// Three addresses on loopback that nobody listens on now.
-fn free_addresses() -> Result<[SocketAddr; 3]> {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut addresses = Vec::new();
-    for listener in &listeners {
-        match listener {
-            Ok(listener) => addresses.push(listener.local_addr()?),
-            Err(error) => bail!("no free port: {error}"),
-        }
-    }
-    addresses.try_into().map_err(|_| anyhow!("fewer addresses than listeners"))
 }

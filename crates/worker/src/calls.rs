@@ -45,8 +45,10 @@ pub(crate) struct Calls {
     /// The handlers that wait, and answers on their way.
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Metrics,
-    /// The calls in hand, and who else waits for their answers. Bounded by what the subscription allows in hand.
+    /// The calls in hand, and who else waits for their answers.
     pub(crate) in_hand: Mutex<HashMap<Key, Vec<Reply>>>,
+    /// Each of the subscriptions allows as many; this is for both.
+    pub(crate) in_hand_max: usize,
     /// What it says of itself.
     pub(crate) facts: Facts,
     /// The highest generation of a call that it was given.
@@ -85,9 +87,15 @@ impl Calls {
         let is_numbered = metadata.seq.is_some();
         let reply = Reply::new(metadata, done);
         let (held, reply) = if is_numbered {
-            match Held::new(this, in_hand_key(&context), reply) {
-                Some((held, reply)) => (Some(held), reply),
-                None => return Ok(()),
+            match Held::claim(this, in_hand_key(&context), reply) {
+                Place::Taken(held, reply) => (Some(held), reply),
+                Place::Joined => return Ok(()),
+                Place::None(reply) => {
+                    if let Some(rest) = this.tell_now(reply, Vec::new(), Answer::later()) {
+                        this.tasks.spawn_on(rest, &this.runtime);
+                    }
+                    return Ok(());
+                }
             }
         } else {
             (None, reply)
@@ -116,6 +124,11 @@ impl Calls {
             }
         }
         Ok(())
+    }
+
+    /// Where it takes calls that are meant for it alone.
+    pub(crate) fn inbox(&self) -> ByteString {
+        format!("calls-of-{}", self.id).into()
     }
 
     /// Publishes an answer as far as that can be done without waiting, and gives back what has to wait.
@@ -183,10 +196,21 @@ struct Held {
     key: Option<Key>,
 }
 
+/// What became of the wish for a place.
+enum Place {
+    /// It has one.
+    Taken(Held, Reply),
+    /// A call of the same key is there, whose answer it waits for.
+    Joined,
+    /// All places are taken.
+    None(Reply),
+}
+
 impl Held {
     /// Takes the place; or joins the call of the same key that is there.
-    fn new(calls: &Arc<Calls>, key: Key, reply: Reply) -> Option<(Self, Reply)> {
+    fn claim(calls: &Arc<Calls>, key: Key, reply: Reply) -> Place {
         let mut in_hand = calls.in_hand();
+        let is_full = in_hand.len() >= calls.in_hand_max;
         match in_hand.entry(key.clone()) {
             Entry::Occupied(mut entry) => {
                 let repeats = entry.get_mut();
@@ -199,13 +223,14 @@ impl Held {
                 if !room {
                     tracing::warn!(station = %key.station, "too many repeats of one call");
                 }
-                None
+                Place::Joined
             }
+            Entry::Vacant(_) if is_full => Place::None(reply),
             Entry::Vacant(entry) => {
                 entry.insert(Vec::new());
                 drop(in_hand);
                 calls.metrics.in_hand.inc();
-                Some((Self { calls: calls.clone(), key: Some(key) }, reply))
+                Place::Taken(Self { calls: calls.clone(), key: Some(key) }, reply)
             }
         }
     }

@@ -29,6 +29,7 @@ pub(crate) async fn tell(calls: &Calls, leaving: bool) {
         presence::end()
     } else {
         let mut facts = calls.facts.clone();
+        facts.inbox = Some(calls.inbox());
         facts.generation = facts.generation.max(calls.generation.load(Ordering::Relaxed));
         presence::body_with(
             &facts,

@@ -54,10 +54,11 @@ pub async fn serve(router: Router, bus: Arc<dyn Bus>, config: Config) -> Result<
         tasks: TaskTracker::new(),
         metrics: metrics.clone(),
         in_hand: Mutex::new(HashMap::default()),
+        in_hand_max: usize::try_from(config.in_hand_max.get()).unwrap_or(usize::MAX),
         facts: config.facts,
         generation: AtomicU64::new(0),
     });
-    let inbox = if takes_outcomes {
+    let outcomes = if takes_outcomes {
         let subscription = Subscription {
             topic: Topic::Inbox(config.id.clone()),
             in_hand_max: NonZeroU32::MIN.saturating_add(OUTCOMES_MAX - 1),
@@ -66,19 +67,14 @@ pub async fn serve(router: Router, bus: Arc<dyn Bus>, config: Config) -> Result<
     } else {
         None
     };
-    let subscription = Subscription { topic: Topic::Calls, in_hand_max: config.in_hand_max };
-    let subscribed = bus.subscribe(subscription, Arc::new(Taker(calls.clone()))).await?;
+    let mut subscribed = Vec::with_capacity(2);
+    for topic in [Topic::Inbox(calls.inbox()), Topic::Calls] {
+        let subscription = Subscription { topic, in_hand_max: config.in_hand_max };
+        subscribed.push(bus.subscribe(subscription, Arc::new(Taker(calls.clone()))).await?);
+    }
     let beat = tokio::spawn(presence::beat(calls.clone(), config.beat)).abort_handle();
     tracing::info!(worker = &*config.id, "a worker takes calls");
-    Ok(Worker {
-        id: config.id,
-        calls,
-        metrics,
-        drain: config.drain,
-        subscribed: Some(subscribed),
-        inbox,
-        beat: Beat(beat),
-    })
+    Ok(Worker { id: config.id, calls, metrics, drain: config.drain, subscribed, outcomes, beat: Beat(beat) })
 }
 
 /// A worker that takes calls. Dropped, it stops taking them and falls silent; what it has in hand goes on.
@@ -89,8 +85,9 @@ pub struct Worker {
     calls: Arc<Calls>,
     metrics: Metrics,
     drain: Duration,
-    subscribed: Option<Subscribed>,
-    inbox: Option<Subscribed>,
+    /// To calls.
+    subscribed: Vec<Subscribed>,
+    outcomes: Option<Subscribed>,
     beat: Beat,
 }
 
@@ -124,14 +121,14 @@ impl Worker {
     /// Takes no more calls, finishes those in hand within [`Config::drain`], and says that it leaves. Gives back how many
     /// it had to leave unfinished: the gateway hands them to others.
     pub async fn stop(mut self) -> usize {
-        drop(self.subscribed.take());
+        self.subscribed.clear();
         self.calls.tasks.close();
         let drained = tokio::time::timeout(self.drain, self.calls.tasks.wait()).await;
         let left = self.calls.in_hand().len();
         if drained.is_err() {
             tracing::warn!(worker = &*self.id, left, "a worker leaves with calls in hand");
         }
-        drop(self.inbox.take());
+        drop(self.outcomes.take());
         self.beat.0.abort();
         presence::tell(&self.calls, true).await;
         tracing::info!(worker = &*self.id, "a worker has left");

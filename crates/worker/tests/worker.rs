@@ -311,6 +311,38 @@ async fn the_calls_in_hand_are_bounded_and_the_repeats_with_them() {
 }
 
 #[tokio::test]
+async fn s01_a_worker_takes_calls_that_are_for_it_alone_within_the_same_bound() {
+    let mut gateway = Gateway::new().await;
+    let (router, gate, runs) = slow();
+    let mut config = config();
+    config.in_hand_max = NonZeroU32::new(2).unwrap();
+    let worker = serve(router, gateway.bus.clone(), config).await.unwrap();
+    let inbox = presence::Facts::read(&gateway.beat().await.body).inbox.unwrap();
+    let hand_to_it = async |call| gateway.bus.publish(Address::Inbox(inbox.clone()), call).await;
+    let first = call("CP1", 0, "Slow");
+    gateway.hand_over(first.clone()).await.unwrap();
+    hand_to_it(again(&first, 2)).await.unwrap();
+    hand_to_it(call("CP2", 0, "Slow")).await.unwrap();
+    // There is room at the door, but none in its hands.
+    gateway.hand_over(call("CP3", 0, "Slow")).await.unwrap();
+    let returned = gateway.answers.recv().await.unwrap().metadata;
+    assert_eq!((returned.kind, returned.outcome), (Kind::Returned, Some(OutcomeKind::Busy)));
+    assert_eq!((returned.station.unwrap().as_str(), returned.seq), ("CP3", Some(0)));
+    gate.add_permits(2);
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        let answer = gateway.answer().await.metadata;
+        attempts.push((answer.station.unwrap().as_str().to_owned(), answer.attempt));
+    }
+    attempts.sort();
+    assert_eq!(attempts, [("CP1".to_owned(), 1), ("CP1".to_owned(), 2), ("CP2".to_owned(), 1)]);
+    assert_eq!(runs.load(Ordering::Relaxed), 2, "each call once, whichever way it came");
+    assert_eq!(worker.stop().await, 0);
+    let gone = gateway.bus.publish(Address::Inbox(inbox), call("CP3", 0, "Slow")).await;
+    assert!(matches!(gone, Err(PublishError::NobodyListens)), "{gone:?}");
+}
+
+#[tokio::test]
 async fn a_stale_call_is_met_with_silence() {
     let mut gateway = Gateway::new().await;
     let router =
@@ -492,7 +524,7 @@ async fn a_worker_beats_and_names_what_it_has_in_hand() {
     let _worker = start(router, &gateway).await;
     let first = gateway.beat().await;
     assert_eq!((first.metadata.kind, first.metadata.worker.as_deref()), (Kind::Presence, Some("w1")));
-    assert!(first.body.is_empty());
+    assert_eq!(presence::calls(&first.body).count(), 0);
     let began = tokio::time::Instant::now();
     gateway.hand_over(call("CP1", 3, "Slow")).await.unwrap();
     let named = CallKey { tenant: "default", station: "CP1", generation: 7, seq: 3 };

@@ -1,13 +1,13 @@
 //! The plain HTTP function in Python, `examples/foreign/function_http.py`.
 
-use crate::support::{BINARY, free};
+use crate::support::BINARY;
 use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use switchboard_testkit::{Charger, Proxy, Software, Switchboard, http, tools, wait};
+use switchboard_testkit::{Charger, Proxy, Software, Switchboard, http, servers::free_address, tools, wait};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -58,7 +58,7 @@ fn transactions(books: &Path) -> Result<Vec<(i64, Option<i64>)>> {
 async fn gateway(folder: &Path, function: SocketAddr) -> Result<Switchboard> {
     let bus = format!("http://key@{function}/?idempotent=true&health=/");
     let directory = format!("sqlite:{}", folder.join("directory.db").display());
-    let door = free()?.to_string();
+    let door = free_address()?.to_string();
     Switchboard::gateway(BINARY, &["--bus", &bus, "--directory", &directory, "--bus-listen", &door]).await
 }
 
@@ -73,7 +73,7 @@ fn prepared(test: &str) -> Result<Option<(PathBuf, Charger, tempfile::TempDir)>>
 #[tokio::test]
 async fn a_plain_http_function_in_python_serves_and_commands_a_charger() -> Result<()> {
     let Some((python, mut charger, folder)) = prepared("Python over HTTP")? else { return Ok(()) };
-    let (address, books) = (free()?, folder.path().join("books.db"));
+    let (address, books) = (free_address()?, folder.path().join("books.db"));
     let gateway = gateway(folder.path(), address).await?;
     let mut function = Function::start(&python, address, &books).await?;
     let (url, name) = (gateway.url("CP%C3%A9.1%2B"), "CP\u{e9}.1+");
@@ -102,7 +102,7 @@ async fn a_plain_http_function_in_python_serves_and_commands_a_charger() -> Resu
 #[tokio::test]
 async fn s02_a_python_function_that_is_killed_before_its_answer_leaves_one_effect() -> Result<()> {
     let Some((python, mut charger, folder)) = prepared("Python over HTTP, killed")? else { return Ok(()) };
-    let (address, books) = (free()?, folder.path().join("books.db"));
+    let (address, books) = (free_address()?, folder.path().join("books.db"));
     let line = Proxy::to(address).await?;
     let gateway = gateway(folder.path(), line.address()).await?;
     let mut first = Function::start(&python, address, &books).await?;

@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use switchboard_testkit::{RawStation, Switchboard, servers::Postgres};
+use switchboard_testkit::{
+    RawStation, Switchboard,
+    servers::{Postgres, free_address},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -33,7 +36,7 @@ pub(crate) struct Place {
 impl Place {
     /// Databases of the test's own, and ports for two workers; none if it has to be skipped.
     pub(crate) async fn new(test: &str) -> Result<Option<Self>> {
-        Self::with(test, vec![free()?, free()?]).await
+        Self::with(test, vec![free_address()?, free_address()?]).await
     }
 
     /// The same with these functions.
@@ -63,11 +66,6 @@ impl Place {
         let ours = ["--bus", &bus, "--directory", &self.directory, "--database", &self.books];
         Switchboard::worker(BINARY, &ours).await
     }
-}
-
-/// An address at which nobody listens.
-pub(crate) fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// What the next frame of the server is.

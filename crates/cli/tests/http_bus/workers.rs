@@ -1,11 +1,13 @@
 //! Our own workers: S01, S02, S03, S06, and commands.
 
 use crate::support::{
-    BINARY, Place, booted, free, metric_at_least, next, obey, start, station, status, transactions,
+    BINARY, Place, booted, metric_at_least, next, obey, start, station, status, transactions,
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use switchboard_testkit::{Certificates, Charger, RawStation, Software, Switchboard, http, wait};
+use switchboard_testkit::{
+    Certificates, Charger, RawStation, Software, Switchboard, http, servers::free_address, wait,
+};
 
 const AGAIN: &str = "switchboard_gateway_calls_handed_over_again_total";
 
@@ -15,7 +17,7 @@ async fn a_charger_charges_and_is_commanded_over_http() -> Result<()> {
     let test = "http_bus::charger";
     let Some(place) = Place::new(test).await? else { return Ok(()) };
     let Some(mut charger) = Charger::start(test, Software::Python16)? else { return Ok(()) };
-    let door = free()?.to_string();
+    let door = free_address()?.to_string();
     let gateway = place.gateway(&place.bus(true), &["--bus-listen", &door, "--gateway-id", "gw"]).await?;
     let worker = place.worker(0).await?;
     charger.does("connect", json!({ "url": gateway.url("CP1"), "protocols": ["ocpp1.6"] })).await?;
@@ -187,7 +189,7 @@ async fn s03_while_nobody_listens_the_class_of_a_call_decides() -> Result<()> {
 #[tokio::test]
 async fn a_gateway_that_advertises_where_it_is_not_is_told_of() -> Result<()> {
     let Some(place) = Place::new("http_bus::advertise").await? else { return Ok(()) };
-    let wrong = format!("http://{}", free()?);
+    let wrong = format!("http://{}", free_address()?);
     let gateway = place.gateway(&place.bus(true), &["--bus-advertise", &wrong]).await?;
     let worker = place.worker(0).await?;
     let mut station = booted(&gateway, "CP1").await?;
@@ -226,7 +228,7 @@ async fn https_with_an_authority_of_ones_own() -> Result<()> {
         "--bus-password",
         "of the bus",
     ];
-    let address = free()?;
+    let address = free_address()?;
     let (listen, advertise) = (address.to_string(), format!("https://localhost:{}", address.port()));
     let door = ["--bus-listen", listen.as_str(), "--bus-advertise", advertise.as_str()];
     let gateway = Switchboard::gateway(BINARY, &[&all[..], &door].concat()).await?;

@@ -3,7 +3,7 @@
 use crate::moody::Moody;
 use crate::support::{Processing, Reply, World, answer, id, key, until, within};
 use std::{sync::Arc, time::Duration};
-use switchboard_bus::{ConnectionKey, InProcess, Kind};
+use switchboard_bus::{ConnectionKey, InProcess, Kind, Topic};
 use switchboard_directory::{Directory as _, JournalEntry};
 use switchboard_gateway::BillingDeadline;
 use switchboard_rpc::Version;
@@ -42,6 +42,24 @@ async fn s01_a_call_that_a_dead_worker_took_is_handed_over_again() {
     answer(&world.bus, &first, r#"[3,"1",{"late":true}]"#.to_owned(), None);
     until("it is counted", || world.metric("answers_late_total") >= 1.0).await;
     assert_eq!(station.ask(r#"[2,"2","Heartbeat",{}]"#).await, r#"[3,"2",{}]"#);
+}
+
+#[tokio::test]
+async fn s01_what_a_frozen_worker_was_given_goes_to_one_that_is_heard() {
+    let world = World::start(|config| {
+        config.patience_min = Duration::from_millis(100);
+        config.beat = Duration::from_millis(100);
+    })
+    .await;
+    // Its subscription stands, and it is the one that the bus always chooses.
+    let frozen = world.processing(|_| Reply::Nothing).await;
+    let (living, _beating) = world.living().await;
+    let mut station = world.station("A").await;
+    assert_eq!(station.ask(HEARTBEAT).await, r#"[3,"1",{}]"#);
+    let (first, second) = (frozen.call(0), living.call(0));
+    assert_eq!(first.metadata.attempt, 1, "no worker is preferred before something is wrong");
+    assert_eq!(second.metadata.attempt % 2, 0, "every other attempt is for all again");
+    assert_eq!((second.metadata.seq, &second.body), (first.metadata.seq, &first.body), "the same key");
 }
 
 #[tokio::test]
@@ -235,7 +253,7 @@ async fn fails_at_the_calls_of_a(failure: impl Fn() -> Reply + Send + Sync + 'st
         directory.journal_append(entry("B", seq)).await.unwrap();
     }
     let bus = InProcess::new();
-    let processing = Processing::start(&bus, move |call| {
+    let processing = Processing::start(&bus, Topic::Calls, move |call| {
         if call.metadata.station.as_ref().is_some_and(|station| station.as_str() == "A") {
             failure()
         } else {

@@ -24,7 +24,7 @@ use switchboard_rpc::StationId;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -117,7 +117,23 @@ impl World {
         &self,
         script: impl Fn(&Envelope) -> Reply + Send + Sync + 'static,
     ) -> Processing {
-        Processing::start(&self.bus, script).await
+        Processing::start(&self.bus, Topic::Calls, script).await
+    }
+
+    /// A worker that gives signs of life, and answers with `{}` what comes to it alone. It competes for nothing.
+    pub(crate) async fn living(&self) -> (Processing, Beating) {
+        let inbox = ByteString::from_static("calls-of-living");
+        let processing =
+            Processing::start(&self.bus, Topic::Inbox(inbox.clone()), |_| Reply::payload("{}")).await;
+        let bus = self.bus.clone();
+        let beating = tokio::spawn(async move {
+            let facts = Facts { inbox: Some(inbox), ..Facts::default() };
+            loop {
+                introduce(&bus, "living", &facts).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        (processing, Beating(beating.abort_handle()))
     }
 
     /// Processing that answers each call with `{}`.
@@ -131,10 +147,7 @@ impl World {
     }
 
     pub(crate) async fn introduces_itself(&self, worker: &'static str, facts: &Facts) {
-        let mut metadata = Metadata::new(Kind::Presence);
-        metadata.worker = Some(worker.into());
-        let envelope = Envelope::new(metadata, presence::body_with(facts, []));
-        self.bus.publish(Address::Presence, envelope).await.unwrap();
+        introduce(&self.bus, worker, facts).await;
     }
 
     pub(crate) async fn commander(&self) -> Commander {
@@ -209,6 +222,22 @@ impl World {
     pub(crate) async fn end(mut self) {
         self.stop.cancel();
         within("the gateway ends", self.serving.take().unwrap()).await.unwrap();
+    }
+}
+
+async fn introduce(bus: &InProcess, worker: &'static str, facts: &Facts) {
+    let mut metadata = Metadata::new(Kind::Presence);
+    metadata.worker = Some(worker.into());
+    let envelope = Envelope::new(metadata, presence::body_with(facts, []));
+    bus.publish(Address::Presence, envelope).await.unwrap();
+}
+
+/// Signs of life, until it is dropped.
+pub(crate) struct Beating(AbortHandle);
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -298,11 +327,12 @@ pub(crate) fn message_id(frame: &Bytes) -> String {
 impl Processing {
     pub(crate) async fn start(
         bus: &InProcess,
+        topic: Topic,
         script: impl Fn(&Envelope) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let calls = Arc::<Mutex<Vec<Envelope>>>::default();
         let consumer = Arc::new(Script { bus: bus.clone(), calls: Arc::clone(&calls), script });
-        let subscription = Subscription { topic: Topic::Calls, in_hand_max: NonZeroU32::MAX };
+        let subscription = Subscription { topic, in_hand_max: NonZeroU32::MAX };
         let subscribed = bus.subscribe(subscription, consumer).await.unwrap();
         Self { calls, _subscribed: subscribed }
     }
