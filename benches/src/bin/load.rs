@@ -1,9 +1,10 @@
 //! The stations of the benchmark: one thread, prepared frames, as little work per call as can be.
 //!
-//! `load calls` keeps one call of each station open all the time, or a number of calls of which each station makes one in its
-//! turn, and reads the server's CPU time from /proc before and after; several servers can have turns, so that all are measured
-//! in the same minute. `load boots` has stations come and boot, by turns as well. `load open`
-//! makes calls at times that do not depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after calls of each.
+//! `load calls` keeps one call of each station open all the time, or a number of calls of which each station makes one in
+//! its turn, and reads the server's CPU time from /proc before and after; several servers can have turns, so that all are
+//! measured in the same minute. `load boots` has stations come and boot, by turns as well. `load open` makes calls at times
+//! that do not depend on the answers. `load idle` opens connections and reads the server's resident memory, fresh and after
+//! calls of each.
 #![expect(clippy::print_stdout, reason = "the result goes to standard output as JSON")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 

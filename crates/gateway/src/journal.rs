@@ -1,6 +1,9 @@
 //! Calls that were answered without processing and are kept for it: which stations have some, and working them off.
 
-use crate::shared::{Shared, now};
+use crate::{
+    desk::Holding,
+    shared::{Shared, now},
+};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -12,7 +15,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use switchboard_bus::{Address, Envelope, Kind, Metadata};
+use switchboard_bus::{Address, Envelope, Kind, Metadata, presence::CallKey};
 use switchboard_directory::{DirectoryError, JournalEntry, StationKey};
 use switchboard_rpc::{ErrorCode, Frame};
 use tokio::sync::{Notify, oneshot};
@@ -446,7 +449,7 @@ async fn work_off_station(
 
 async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     let (id, key, version) = (entry.id, entry.key.clone(), entry.version);
-    let (sender, answer) = oneshot::channel();
+    let (sender, mut answer) = oneshot::channel();
     let awaited = Awaited { key: key.clone(), seq: entry.seq, answer: sender };
     shared.journal.answers().insert(id, awaited);
     let mut metadata = Metadata::new(Kind::Call);
@@ -463,12 +466,15 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
     metadata.journal = Some(id);
     let address = Address::Call { tenant: entry.key.tenant, station: entry.key.station };
     let envelope = Envelope::new(metadata, entry.frame);
-    let published = shared.bus.publish(address, envelope).await;
+    let published = shared.bus.publish(address, envelope.clone()).await;
     let told = match published {
-        Ok(()) => match tokio::time::timeout(shared.config.answer_deadline, answer).await {
-            Ok(Ok(told)) => told,
-            _ => Told::Later,
-        },
+        Ok(()) => {
+            let handing_over = hand_over_again(shared, &key, envelope);
+            tokio::select! {
+                told = &mut answer => told.unwrap_or(Told::Later),
+                () = handing_over => Told::Later,
+            }
+        }
         Err(error) => {
             tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over");
             if matches!(error, switchboard_bus::PublishError::NobodyListens) {
@@ -511,6 +517,38 @@ async fn work_off_entry(shared: &Shared, entry: JournalEntry) -> Worked {
             Worked::Later
         }
     }
+}
+
+/// Hands an entry that somebody took to one worker after another when nothing comes of it: who took it may have died, or be
+/// frozen. Returns when it is too late for an answer.
+async fn hand_over_again(shared: &Shared, key: &StationKey, mut envelope: Envelope) {
+    let mut since = now();
+    let deadline = since + shared.config.answer_deadline;
+    let mut check = since + shared.patience.current();
+    let (seq, connection) = (envelope.metadata.seq, envelope.metadata.connection.clone());
+    let call = seq.zip(connection.as_ref()).filter(|_| shared.rules.repeatable).map(|(seq, connection)| {
+        CallKey { tenant: &key.tenant, station: key.station.as_str(), generation: connection.generation, seq }
+    });
+    while let Some(call) = call.filter(|_| check < deadline) {
+        tokio::time::sleep_until(check.into()).await;
+        let now = now();
+        let holding = shared.workers.holding(call, since, now);
+        let inbox = shared.workers.inbox_of_one(call, envelope.metadata.attempt + 1, now);
+        check = match (holding, inbox) {
+            (Holding::Unsure(until), _) => until,
+            (Holding::Lost, Some(inbox)) => {
+                envelope.metadata.attempt += 1;
+                shared.metrics.handed_over_again.inc();
+                if let Err(error) = shared.bus.publish(Address::Inbox(inbox), envelope.clone()).await {
+                    tracing::debug!(station = %key.station, %error, "a call of the journal could not be handed over again");
+                }
+                since = now;
+                now + shared.patience.current()
+            }
+            (Holding::Held | Holding::Lost, _) => now + shared.rules.beat,
+        };
+    }
+    tokio::time::sleep_until(deadline.into()).await;
 }
 
 /// Entries that are read at once.

@@ -7,7 +7,8 @@ use std::hash::{Hash, Hasher};
 /// A point in time, to the nanosecond, between the years 1 and 9999.
 ///
 /// Reading is tolerant (any number of fraction digits, an hour of one digit, `Z`, `+hh:mm`, `+hhmm`, `+hh`, a space for
-/// the `T`, no zone at all); writing gives the recommended form: UTC with `Z`, milliseconds or no fraction. Compared by the instant alone.
+/// the `T`, no zone at all); writing gives the recommended form: UTC with `Z`, milliseconds or no fraction. Compared by
+/// the instant alone.
 #[derive(Clone, Copy)]
 pub struct Timestamp {
     seconds: i64,

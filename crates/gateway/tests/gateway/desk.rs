@@ -276,6 +276,36 @@ async fn fails_at_the_calls_of_a(failure: impl Fn() -> Reply + Send + Sync + 'st
     );
 }
 
+#[tokio::test]
+async fn s01_what_a_frozen_worker_was_given_of_the_journal_goes_to_one_that_is_heard() {
+    let directory = Arc::new(Moody::new());
+    for seq in 0..3 {
+        directory.journal_append(entry("A", seq)).await.unwrap();
+    }
+    let bus = InProcess::new();
+    let frozen = Processing::start(&bus, Topic::Calls, |_| Reply::Nothing).await;
+    let world = World::start_on(bus, directory, |config| {
+        config.patience_min = Duration::from_millis(100);
+        config.beat = Duration::from_millis(100);
+    })
+    .await;
+    let (living, _beating) = world.living().await;
+    // At its deadline each would be put off for later.
+    within("the journal is worked off", async {
+        while world.directory.journal_count(None).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let numbers = |calls: &Processing| {
+        let mut numbers: Vec<_> = calls.calls.lock().unwrap().iter().map(|call| call.metadata.seq).collect();
+        numbers.dedup();
+        numbers
+    };
+    assert_eq!(numbers(&frozen), [Some(0), Some(1), Some(2)], "in their order");
+    assert_eq!(numbers(&living), [Some(0), Some(1), Some(2)]);
+}
+
 fn entry(station: &str, seq: u64) -> JournalEntry {
     JournalEntry {
         id: 0,
