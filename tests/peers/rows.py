@@ -81,6 +81,12 @@ class Server:
         answer = line.getresponse()
         return json.loads(answer.read())
 
+    def shown(self, station):
+        """What the API shows of a station."""
+        line = http.client.HTTPConnection("127.0.0.1", self.port("api"), timeout=PATIENCE)
+        line.request("GET", f"/v1/stations/{station}")
+        return json.loads(line.getresponse().read())
+
     def sends(self, *what, **more):
         """The same in the background; what it gives back is called for the outcome."""
         box = []
@@ -1321,6 +1327,8 @@ def l05(version):
 @row("L06")
 def l06(version):
     line, name = named(version, boots=False)
+    # It is there when the directory knows, which is a moment after the 101.
+    until(lambda: server().shown(name).get("connected"), f"{name} is connected")
     outcome = server().sends(name, "ClearCache", timeoutMs=20_000)
     line.socket.settimeout(1)
     try:
