@@ -61,6 +61,22 @@ async fn f16_a_send_waits_for_processing_to_come_and_not_for_the_call_beside_it(
 }
 
 #[tokio::test]
+async fn f16_s01_a_send_that_a_frozen_worker_was_given_goes_to_one_that_is_heard() {
+    let world = World::start(|config| config.beat = std::time::Duration::from_millis(100)).await;
+    let frozen = world.processing(|_| Reply::Nothing).await;
+    let (living, _beating) = world.living().await;
+    let mut station = world.station_with("A", "ocpp2.1").await;
+    station.send(SEND).await;
+    until("it comes to the one that lives", || living.count() > 0).await;
+    let (first, second) = (frozen.call(0), living.call(0));
+    assert_eq!((first.metadata.kind, first.metadata.attempt), (Kind::Send, 1));
+    assert_eq!((second.metadata.kind, second.metadata.attempt % 2), (Kind::Send, 0), "all have their turns");
+    assert_eq!((second.metadata.seq, &second.body), (first.metadata.seq, &first.body));
+    acknowledge(&world, &second);
+    assert_eq!(world.metric("sends_lost_total"), 0.0);
+}
+
+#[tokio::test]
 async fn f16_a_result_error_is_counted_and_told_and_completes_nothing() {
     let world = World::start(|_| {}).await;
     let _processing = world.obliging().await;
