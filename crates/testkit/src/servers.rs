@@ -18,6 +18,7 @@ pub use rabbitmq::RabbitMq;
 use crate::{tools, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -298,12 +299,19 @@ pub fn free_address() -> Result<SocketAddr> {
     for _ in 0..100 {
         let number = RandomState::new().hash_one(std::process::id());
         let port = PORTS.start + u16::try_from(number % u64::try_from(PORTS.len())?)?;
+        // Who was given one may not listen yet.
+        if !GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(port) {
+            continue;
+        }
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             return Ok(listener.local_addr()?);
         }
     }
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
+
+/// The ports that this process has given out, each once.
+static GIVEN: std::sync::Mutex<BTreeSet<u16>> = std::sync::Mutex::new(BTreeSet::new());
 
 /// Above those of services, below Linux's `ip_local_port_range`.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
@@ -319,4 +327,16 @@ fn installed(test: &str, what: &str, places: &[&str]) -> Result<Option<PathBuf>>
 /// Whether we may start processes as others.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_address;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_address_is_given_out_twice() {
+        let addresses: BTreeSet<_> = (0..500).map(|_| free_address().unwrap()).collect();
+        assert_eq!(addresses.len(), 500);
+    }
 }
